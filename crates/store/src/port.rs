@@ -1,0 +1,168 @@
+//! The port: get, list, watch, compare-and-swap.
+
+use bytes::Bytes;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A boxed future, so that the port can be used as a trait object.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// One key with its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Path.
+    pub key: Arc<str>,
+    /// Value, usually JSON.
+    pub value: Bytes,
+    /// Revision of its last change.
+    pub revision: u64,
+}
+
+/// A consistent list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct List {
+    /// Entries in key order.
+    pub entries: Vec<Entry>,
+    /// Revision of the store at which the list was true; a watch continues from here.
+    pub revision: u64,
+}
+
+/// What must be true for a write to happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precondition {
+    /// Nothing.
+    Any,
+    /// The key does not exist.
+    Absent,
+    /// The key's last change is this revision.
+    Revision(u64),
+}
+
+/// A change seen by a watch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The key has this value now.
+    Put(Entry),
+    /// The key is gone since `revision`.
+    Delete {
+        /// Path.
+        key: Arc<str>,
+        /// Revision of the deletion.
+        revision: u64,
+    },
+}
+
+/// An item of a watch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WatchItem {
+    /// Changes in order of revision.
+    Events(Vec<Event>),
+    /// All changes up to this revision have been delivered (also sent when nothing in the prefix changed).
+    Progress(u64),
+}
+
+/// A running watch. Dropping it ends the watch.
+pub trait Watch: Send {
+    /// The next item. An error ends the watch; the caller lists again and starts a new one.
+    fn next(&mut self) -> BoxFuture<'_, Result<WatchItem, StoreError>>;
+}
+
+/// What can go wrong with a datastore.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The precondition of a write was not true.
+    #[error("{key} was changed by another writer")]
+    Conflict {
+        /// Path.
+        key: String,
+        /// The entry as it is now, if the store knows it.
+        current: Option<Entry>,
+    },
+    /// The revision to watch from is no longer known.
+    #[error("revision {requested} has been compacted away (oldest is {oldest})")]
+    Compacted {
+        /// Revision asked for.
+        requested: u64,
+        /// Oldest revision that can be watched from.
+        oldest: u64,
+    },
+    /// The datastore cannot be reached.
+    #[error("datastore {endpoint} cannot be reached while doing {doing}: {reason}")]
+    Unavailable {
+        /// Where.
+        endpoint: String,
+        /// What was being done.
+        doing: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The credentials do not allow it.
+    #[error("datastore {endpoint} refused {doing}: {reason}")]
+    Denied {
+        /// Where.
+        endpoint: String,
+        /// What was being done.
+        doing: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The stored data or an answer makes no sense.
+    #[error("datastore {endpoint}: {reason}")]
+    Corrupt {
+        /// Where.
+        endpoint: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl StoreError {
+    /// True if the same call may succeed later without anything being changed by the caller.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+}
+
+/// One write of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// Write a value.
+    Put {
+        /// Path.
+        key: String,
+        /// Value.
+        value: Bytes,
+        /// Condition.
+        when: Precondition,
+        /// Remove the key by itself after this time unless written again.
+        ttl: Option<Duration>,
+    },
+    /// Remove a key; removing what is not there is no error under `Precondition::Any`.
+    Delete {
+        /// Path.
+        key: String,
+        /// Condition.
+        when: Precondition,
+    },
+}
+
+/// A datastore.
+pub trait Store: Send + Sync {
+    /// The value of one key.
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Entry>, StoreError>>;
+
+    /// All keys that start with `prefix`.
+    fn list<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<List, StoreError>>;
+
+    /// Applies all writes at once, or none of them; answers the new revision.
+    ///
+    /// On a conflict the error names the first key whose precondition was not true. A store without multi-key
+    /// transactions (Kubernetes) applies them in order and stops at the first error: order writes so that a prefix
+    /// of them is harmless.
+    fn commit(&self, ops: Vec<Op>) -> BoxFuture<'_, Result<u64, StoreError>>;
+
+    /// Changes of keys under `prefix` after `revision`, in order.
+    fn watch<'a>(&'a self, prefix: &'a str, revision: u64) -> BoxFuture<'a, Result<Box<dyn Watch>, StoreError>>;
+}
