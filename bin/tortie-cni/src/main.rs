@@ -1,2 +1,9 @@
-//! The CNI plugin.
-fn main() {}
+//! The CNI plugin's process: environment in, answer on stdout, status out.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let status =
+        tortie_cni::run(|name| std::env::var(name).ok(), &mut std::io::stdin(), &mut std::io::stdout());
+    ExitCode::from(status)
+}
