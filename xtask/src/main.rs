@@ -1,2 +1,57 @@
-//! Project tasks.
-fn main() {}
+//! Project tasks: `cargo xtask {demo, test, deep, tidy, bench, setup}`.
+//!
+//! Wiring only: each task calls cargo, the product's own binaries, or `tidy`.
+
+mod demo;
+mod setup;
+mod tasks;
+mod tidy;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+cargo xtask <task>
+
+  demo    build, start a three-node cluster on this machine, run the shop, show who reaches whom, clean up
+  test    install what the tests need, build, run every test and every scenario
+  deep    the long suites: more property cases, every scenario with killed agents, both datastores
+  tidy    the rules of the house: floors, sizes, file headers, the crate table
+  lint    format and clippy, as CI runs them
+  bench   build with optimisation and print the benchmarks
+  setup   only install the system packages that the other tasks need
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let (task, rest) = match args.split_first() {
+        Some((task, rest)) => (task.as_str(), rest),
+        None => ("help", &[][..]),
+    };
+    let outcome = match task {
+        "demo" => demo::run(),
+        "test" => tasks::test(rest),
+        "deep" => tasks::deep(),
+        "tidy" => tidy::run(),
+        "lint" => tasks::lint(),
+        "bench" => tasks::bench(rest),
+        "setup" => setup::packages(),
+        "help" | "--help" | "-h" => {
+            say(HELP);
+            Ok(())
+        }
+        other => Err(anyhow::anyhow!("no task {other:?}\n\n{HELP}")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A line for the person who runs the task.
+#[expect(clippy::print_stderr, reason = "the one place where tasks talk")]
+fn say(text: &str) {
+    eprintln!("{text}");
+}
