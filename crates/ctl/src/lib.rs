@@ -1,1 +1,6 @@
-//! Placeholder.
+//! The command line client: what people ask a node or a datastore.
+//!
+//! Results go to stdout through one writer, everything else to stderr.
+
+pub mod node;
+pub mod output;
