@@ -1,0 +1,1 @@
+//! The socket side of talking to BIRD: connect, ask, time-outs. What replies mean is in `tortie-bird`.
