@@ -4,32 +4,52 @@ use crate::Labels;
 use std::fmt;
 use std::sync::Arc;
 
-/// A node of the tree. `And` and `Or` have at least two operands.
+/// An expression, for those who compile selectors to something else. Display is the canonical text.
 #[derive(Debug)]
-pub(crate) enum Node {
+pub enum Expr {
+    /// True.
     All,
+    /// True; another spelling, which means more to the validation of namespace selectors.
     Global,
+    /// The label exists.
     Has(Arc<str>),
+    /// A label against one value.
     Compare(Arc<str>, Compare, Arc<str>),
-    In { label: Arc<str>, negated: bool, values: Values },
-    Not(Box<Node>),
-    And(Vec<Node>),
-    Or(Vec<Node>),
+    /// A label against a set of values.
+    In {
+        /// The label.
+        label: Arc<str>,
+        /// `not in`: true also without the label.
+        negated: bool,
+        /// The values.
+        values: Values,
+    },
+    /// Negation.
+    Not(Box<Expr>),
+    /// All of two or more.
+    And(Vec<Expr>),
+    /// Any of two or more.
+    Or(Vec<Expr>),
 }
 
-/// Comparison of a label with one value.
+/// Comparison of a label with one value. All but `Ne` are false without the label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Compare {
+pub enum Compare {
+    /// `==`
     Eq,
+    /// `!=`
     Ne,
+    /// `contains`
     Contains,
+    /// `starts with`
     StartsWith,
+    /// `ends with`
     EndsWith,
 }
 
 /// Sorted, unique values.
 #[derive(Clone, Debug)]
-pub(crate) struct Values(Box<[Arc<str>]>);
+pub struct Values(Box<[Arc<str>]>);
 
 impl Values {
     pub(crate) fn new(mut values: Vec<Arc<str>>) -> Self {
@@ -38,7 +58,8 @@ impl Values {
         Self(values.into_boxed_slice())
     }
 
-    pub(crate) fn as_slice(&self) -> &[Arc<str>] {
+    /// The values, sorted.
+    pub fn as_slice(&self) -> &[Arc<str>] {
         &self.0
     }
 
@@ -47,7 +68,7 @@ impl Values {
     }
 }
 
-impl Node {
+impl Expr {
     pub(crate) fn evaluate(&self, labels: &(impl Labels + ?Sized)) -> bool {
         match self {
             Self::All | Self::Global => true,
@@ -88,7 +109,8 @@ impl Node {
 }
 
 impl Compare {
-    fn holds(self, actual: Option<&str>, value: &str) -> bool {
+    /// True if a label of this value (or no label) passes.
+    pub fn holds(self, actual: Option<&str>, value: &str) -> bool {
         match self {
             Self::Eq => actual == Some(value),
             Self::Ne => actual != Some(value),
@@ -120,7 +142,7 @@ impl fmt::Display for Quoted<'_> {
 }
 
 /// The canonical text.
-impl fmt::Display for Node {
+impl fmt::Display for Expr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::All => f.write_str("all()"),
@@ -142,7 +164,7 @@ impl fmt::Display for Node {
     }
 }
 
-fn write_joined(f: &mut fmt::Formatter<'_>, operands: &[Node], separator: &str) -> fmt::Result {
+fn write_joined(f: &mut fmt::Formatter<'_>, operands: &[Expr], separator: &str) -> fmt::Result {
     f.write_str("(")?;
     for (i, operand) in operands.iter().enumerate() {
         if i > 0 {

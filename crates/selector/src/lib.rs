@@ -21,12 +21,12 @@ mod parse;
 mod restrict;
 mod token;
 
+pub use ast::{Compare, Expr, Values};
 pub use error::{ParseError, Problem};
 pub use labels::{Labels, Layered, NoLabels};
 pub use restrict::{Restriction, Restrictions};
 pub use token::{MAX_LABEL_LENGTH, Token, TokenKind, is_valid_label, tokenize};
 
-use ast::Node;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -41,7 +41,7 @@ use std::sync::{Arc, OnceLock};
 pub struct Selector(Arc<Inner>);
 
 struct Inner {
-    root: Node,
+    root: Expr,
     canonical: Box<str>,
     unique_id: OnceLock<Arc<str>>,
 }
@@ -57,13 +57,13 @@ impl Selector {
     /// `all()`: selects everything.
     pub fn all() -> Self {
         static ALL: OnceLock<Selector> = OnceLock::new();
-        ALL.get_or_init(|| Self::from_root(Node::All)).clone()
+        ALL.get_or_init(|| Self::from_root(Expr::All)).clone()
     }
 
     /// `!all()`: selects nothing.
     pub fn none() -> Self {
         static NONE: OnceLock<Selector> = OnceLock::new();
-        NONE.get_or_init(|| Self::from_root(Node::Not(Box::new(Node::All)))).clone()
+        NONE.get_or_init(|| Self::from_root(Expr::Not(Box::new(Expr::All)))).clone()
     }
 
     /// True if something with these labels is selected.
@@ -112,7 +112,12 @@ impl Selector {
         self.0.root.visit_labels(&mut visit);
     }
 
-    fn from_root(root: Node) -> Self {
+    /// The expression.
+    pub fn expr(&self) -> &Expr {
+        &self.0.root
+    }
+
+    fn from_root(root: Expr) -> Self {
         let canonical = root.to_string().into_boxed_str();
         Self(Arc::new(Inner { root, canonical, unique_id: OnceLock::new() }))
     }

@@ -1,17 +1,17 @@
 //! Tokens to the expression tree.
 
-use crate::ast::{Compare, Node, Values};
+use crate::ast::{Compare, Expr, Values};
 use crate::error::{ParseError, Problem};
 use crate::token::{Token, TokenKind, tokenize};
 
 /// Limit of nested parentheses, in the text and in its canonical form.
 const MAX_DEPTH: usize = 256;
 
-pub(crate) fn parse(text: &str) -> Result<Node, ParseError> {
+pub(crate) fn parse(text: &str) -> Result<Expr, ParseError> {
     let tokens = tokenize(text)?;
     let mut parser = Parser { text, tokens: &tokens, parentheses: 0 };
     if parser.peek() == TokenKind::Eof {
-        return Ok(Node::All);
+        return Ok(Expr::All);
     }
     let (root, _) = parser.or()?;
     match parser.peek() {
@@ -21,7 +21,7 @@ pub(crate) fn parse(text: &str) -> Result<Node, ParseError> {
 }
 
 /// A tree and how deep its canonical text nests parentheses.
-type Parsed = Result<(Node, usize), ParseError>;
+type Parsed = Result<(Expr, usize), ParseError>;
 
 struct Parser<'a> {
     text: &'a str,
@@ -58,18 +58,18 @@ impl<'a> Parser<'a> {
     }
 
     fn or(&mut self) -> Parsed {
-        self.joined(TokenKind::Or, Self::and, Node::Or)
+        self.joined(TokenKind::Or, Self::and, Expr::Or)
     }
 
     fn and(&mut self) -> Parsed {
-        self.joined(TokenKind::And, Self::operation, Node::And)
+        self.joined(TokenKind::And, Self::operation, Expr::And)
     }
 
     fn joined(
         &mut self,
         separator: TokenKind<'_>,
         operand: fn(&mut Self) -> Parsed,
-        join: fn(Vec<Node>) -> Node,
+        join: fn(Vec<Expr>) -> Expr,
     ) -> Parsed {
         let (first, mut depth) = operand(self)?;
         if self.peek() != separator {
@@ -96,7 +96,7 @@ impl<'a> Parser<'a> {
             TokenKind::LParen => self.parenthesis()?,
             _ => (self.test()?, 0),
         };
-        Ok((if negated { Node::Not(Box::new(node)) } else { node }, depth))
+        Ok((if negated { Expr::Not(Box::new(node)) } else { node }, depth))
     }
 
     fn parenthesis(&mut self) -> Parsed {
@@ -115,19 +115,19 @@ impl<'a> Parser<'a> {
         Ok(inner)
     }
 
-    fn test(&mut self) -> Result<Node, ParseError> {
+    fn test(&mut self) -> Result<Expr, ParseError> {
         match self.peek() {
             TokenKind::All => {
                 self.take();
-                Ok(Node::All)
+                Ok(Expr::All)
             }
             TokenKind::Global => {
                 self.take();
-                Ok(Node::Global)
+                Ok(Expr::Global)
             }
             TokenKind::Has(label) => {
                 self.take();
-                Ok(Node::Has(label.into()))
+                Ok(Expr::Has(label.into()))
             }
             TokenKind::Label(label) => {
                 self.take();
@@ -146,7 +146,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn label_test(&mut self, label: &str) -> Result<Node, ParseError> {
+    fn label_test(&mut self, label: &str) -> Result<Expr, ParseError> {
         let compare = match self.peek() {
             TokenKind::Eq => Compare::Eq,
             TokenKind::Ne => Compare::Ne,
@@ -155,7 +155,7 @@ impl<'a> Parser<'a> {
             TokenKind::EndsWith => Compare::EndsWith,
             TokenKind::In | TokenKind::NotIn => {
                 let negated = self.take() == TokenKind::NotIn;
-                return Ok(Node::In { label: label.into(), negated, values: self.values()? });
+                return Ok(Expr::In { label: label.into(), negated, values: self.values()? });
             }
             found => {
                 let fix = match (label, found) {
@@ -180,7 +180,7 @@ impl<'a> Parser<'a> {
             return self.error(Problem::ExpectedString { found: value.to_string() }, fix);
         };
         self.take();
-        Ok(Node::Compare(label.into(), compare, value.into()))
+        Ok(Expr::Compare(label.into(), compare, value.into()))
     }
 
     fn values(&mut self) -> Result<Values, ParseError> {

@@ -1,6 +1,6 @@
 //! Necessary conditions on labels, by which an index avoids evaluating selectors that cannot match.
 
-use crate::ast::{Compare, Node};
+use crate::ast::{Compare, Expr};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -64,27 +64,27 @@ impl Restriction {
     }
 }
 
-pub(crate) fn restrictions(node: &Node) -> Restrictions {
+pub(crate) fn restrictions(node: &Expr) -> Restrictions {
     match node {
-        Node::All | Node::Global | Node::Compare(_, Compare::Ne, _) | Node::In { negated: true, .. } => {
+        Expr::All | Expr::Global | Expr::Compare(_, Compare::Ne, _) | Expr::In { negated: true, .. } => {
             Restrictions::new()
         }
-        Node::Has(label)
-        | Node::Compare(label, Compare::Contains | Compare::StartsWith | Compare::EndsWith, _) => {
+        Expr::Has(label)
+        | Expr::Compare(label, Compare::Contains | Compare::StartsWith | Compare::EndsWith, _) => {
             Restrictions::from([(label.clone(), Restriction::present())])
         }
-        Node::Compare(label, Compare::Eq, value) => one_of(label, vec![value.clone()]),
+        Expr::Compare(label, Compare::Eq, value) => one_of(label, vec![value.clone()]),
         // Calico knows nothing of the values of an empty set, and says so.
-        Node::In { label, values, .. } => one_of(label, values.as_slice().to_vec()),
-        Node::Not(operand) => match &**operand {
-            Node::Has(label) => {
+        Expr::In { label, values, .. } => one_of(label, values.as_slice().to_vec()),
+        Expr::Not(operand) => match &**operand {
+            Expr::Has(label) => {
                 let absent = Restriction { must_be_absent: true, ..Restriction::default() };
                 Restrictions::from([(label.clone(), absent)])
             }
             // The negation of a necessary condition is no necessary condition.
             _ => Restrictions::new(),
         },
-        Node::And(operands) => {
+        Expr::And(operands) => {
             let mut all = Restrictions::new();
             for (label, restriction) in operands.iter().flat_map(restrictions) {
                 let merged = all.remove(&label).unwrap_or_default().and(restriction);
@@ -92,7 +92,7 @@ pub(crate) fn restrictions(node: &Node) -> Restrictions {
             }
             all
         }
-        Node::Or(operands) => operands.iter().map(restrictions).reduce(either).unwrap_or_default(),
+        Expr::Or(operands) => operands.iter().map(restrictions).reduce(either).unwrap_or_default(),
     }
 }
 
