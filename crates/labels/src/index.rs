@@ -292,7 +292,8 @@ impl<I: Clone + Eq + Hash, S: Clone + Eq + Hash> Index<I, S> {
         }
         self.release_labels(&class.labels);
         // A parent that is listed twice must not be looked at after it is gone.
-        for parent in Slots::from_iter(class.parents.iter().copied()).iter() {
+        let parents: Slots = class.parents.iter().copied().collect();
+        for parent in parents.iter() {
             self.parents[parent as usize].classes.remove(slot);
             self.drop_parent_if_unused(parent);
         }
@@ -339,10 +340,12 @@ impl<I: Clone + Eq + Hash, S: Clone + Eq + Hash> Index<I, S> {
         on: &mut impl FnMut(Event<'_, I, S>),
     ) {
         for slot in after.iter().filter(|&slot| !before.contains(slot)) {
-            items.iter().for_each(|item| on(Event::Started(&self.selectors[slot as usize].id, item)));
+            let selector = &self.selectors[slot as usize].id;
+            items.iter().map(|item| Event::Started(selector, item)).for_each(&mut *on);
         }
         for slot in before.iter().filter(|&slot| !after.contains(slot)) {
-            items.iter().for_each(|item| on(Event::Stopped(&self.selectors[slot as usize].id, item)));
+            let selector = &self.selectors[slot as usize].id;
+            items.iter().map(|item| Event::Stopped(selector, item)).for_each(&mut *on);
         }
     }
 
