@@ -4,6 +4,8 @@
 
 use sha1::{Digest as _, Sha1};
 
+pub mod nftables;
+
 /// Longest name of a network interface (IFNAMSIZ less the terminating zero).
 pub const MAX_INTERFACE_NAME: usize = 15;
 
