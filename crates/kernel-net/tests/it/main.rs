@@ -1,0 +1,9 @@
+//! The crate against the real kernel, each test in namespaces of its own.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail loudly, too")]
+
+mod batch;
+mod links;
+mod monitor;
+mod namespaces;
+mod routes;

@@ -1,0 +1,138 @@
+//! Machines of a test network and the cables between them.
+
+use std::io::Write;
+use std::net::IpAddr;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use tortie_kernel_net::{Address, LinkChange, LinkIndex, NetNs, Netlink, NewLink, Route, VethPeer, sysctl};
+use tortie_net::Cidr;
+
+/// A machine of a test network: a network namespace with a name. Clones are the same machine.
+/// It disappears with its interfaces when the last clone is dropped.
+#[derive(Clone, Debug)]
+pub struct Node {
+    name: Arc<str>,
+    namespace: NetNs,
+    netlink: Arc<Netlink>,
+}
+
+impl Node {
+    /// A machine with nothing but loopback, which is up.
+    pub fn new(name: &str) -> Self {
+        let namespace = NetNs::create_unnamed().unwrap_or_else(|e| panic!("node {name}: {e}"));
+        let netlink = Netlink::open_in(&namespace).unwrap_or_else(|e| panic!("node {name}: {e}"));
+        netlink.set_link("lo", &LinkChange::up()).unwrap();
+        Self { name: name.into(), namespace, netlink: Arc::new(netlink) }
+    }
+
+    /// A machine that forwards packets of both families.
+    pub fn router(name: &str) -> Self {
+        let node = Self::new(name);
+        node.sysctl("net/ipv4/ip_forward", "1").sysctl("net/ipv6/conf/all/forwarding", "1");
+        node
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its namespace.
+    pub fn namespace(&self) -> &NetNs {
+        &self.namespace
+    }
+
+    /// A netlink socket in it.
+    pub fn netlink(&self) -> &Netlink {
+        &self.netlink
+    }
+
+    /// Runs a closure in it.
+    pub fn run<R: Send>(&self, job: impl FnOnce() -> R + Send) -> R {
+        self.namespace.run(job).unwrap_or_else(|e| panic!("node {}: {e}", self.name))
+    }
+
+    /// Sets a sysctl.
+    pub fn sysctl(&self, name: &str, value: &str) -> &Self {
+        self.run(|| sysctl::set(name, value)).unwrap_or_else(|e| panic!("node {}: {e}", self.name));
+        self
+    }
+
+    /// The number of an interface.
+    pub fn index(&self, link: &str) -> LinkIndex {
+        let found = self.netlink.link(link).unwrap();
+        found.unwrap_or_else(|| panic!("node {} has no interface {link}", self.name)).index
+    }
+
+    /// Adds addresses (`10.0.0.1/24`; a bare address is a /32 or /128) to an interface; usable at once.
+    pub fn address(&self, link: &str, addresses: &[&str]) -> &Self {
+        let index = self.index(link);
+        for text in addresses {
+            let (addr, len) = text.split_once('/').map_or((*text, None), |(addr, len)| (addr, Some(len)));
+            let addr: IpAddr = addr.parse().unwrap_or_else(|e| panic!("{text}: {e}"));
+            let address = match len {
+                Some(len) => Address::new(index, addr, len.parse().unwrap_or_else(|e| panic!("{text}: {e}"))),
+                None => Address::host(index, addr),
+            };
+            self.netlink.replace_address(&address).unwrap_or_else(|e| panic!("node {}: {e}", self.name));
+        }
+        self
+    }
+
+    /// Adds a route; `dst` may be `default`, which takes the gateway's family.
+    pub fn route(&self, dst: &str, gateway: &str) -> &Self {
+        let gateway: IpAddr = gateway.parse().unwrap_or_else(|e| panic!("{gateway}: {e}"));
+        let dst = match dst {
+            "default" => Cidr::any(tortie_net::Family::of(gateway)),
+            dst => dst.parse().unwrap_or_else(|e| panic!("{e}")),
+        };
+        let route = Route::via(dst, gateway, None);
+        self.netlink.add_route(&route).unwrap_or_else(|e| panic!("node {}: {e}", self.name));
+        self
+    }
+
+    /// Executes a program in it and returns what it prints; panics if it fails.
+    pub fn exec(&self, program: &str, arguments: &[&str]) -> String {
+        self.exec_with_input(program, arguments, "")
+    }
+
+    /// Loads a ruleset in the syntax of `nft`.
+    pub fn nft(&self, ruleset: &str) -> &Self {
+        self.exec_with_input("nft", &["-f", "-"], ruleset);
+        self
+    }
+
+    fn exec_with_input(&self, program: &str, arguments: &[&str], input: &str) -> String {
+        // A child belongs to the namespace of the thread that starts it.
+        let child = self.run(|| {
+            Command::new(program)
+                .args(arguments)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+        });
+        let mut child = child.unwrap_or_else(|e| panic!("cannot execute {program}: {e}"));
+        if let Some(mut stdin) = child.stdin.take() {
+            // A program that does not read its input closes it.
+            let _ = stdin.write_all(input.as_bytes());
+        }
+        let output = child.wait_with_output().unwrap();
+        assert!(
+            output.status.success(),
+            "node {}: {program} {} failed: {}",
+            self.name,
+            arguments.join(" "),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+}
+
+/// Connects two machines by a cable: interface `a.1` of machine `a.0` with interface `b.1` of machine `b.0`, both up.
+pub fn wire(a: (&Node, &str), b: (&Node, &str)) {
+    let peer = VethPeer::new(b.1).inside(b.0.namespace());
+    a.0.netlink().add_link(&NewLink::veth(a.1, peer)).unwrap_or_else(|e| panic!("node {}: {e}", a.0.name()));
+    b.0.netlink().set_link(b.1, &LinkChange::up()).unwrap_or_else(|e| panic!("node {}: {e}", b.0.name()));
+}
