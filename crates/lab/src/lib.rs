@@ -1,1 +1,32 @@
-//! Placeholder.
+//! `tortie lab`: a Calico cluster on one machine, without Kubernetes, containers or, where user namespaces are
+//! allowed, root.
+//!
+//! One sandbox of namespaces holds a lab; its supervisor builds and owns everything inside and answers the commands. The host's own
+//! network is never touched. Nothing of the product may depend on this crate.
+
+mod args;
+mod cni;
+mod commands;
+mod control;
+mod dirs;
+mod fabric;
+mod lab;
+mod node;
+mod objects;
+mod process;
+mod request;
+mod router;
+mod sandbox;
+mod spec;
+mod supervisor;
+mod table;
+mod terminal;
+
+pub use args::Args;
+
+use std::process::ExitCode;
+
+/// Runs `tortie lab`. The process must not have started threads yet: user namespaces are entered.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    commands::run(args)
+}

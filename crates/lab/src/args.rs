@@ -1,0 +1,251 @@
+//! `tortie lab`'s arguments.
+
+use crate::spec::{Datastore, FabricKind, LabSpec, MAX_NODES};
+use clap::builder::RangedU64ValueParser;
+use clap::{Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use tortie_net::Cidr;
+
+/// A Calico cluster on this machine: every node a network namespace, joined by a routed fabric.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "lab")]
+pub struct Args {
+    /// Name of the lab; several live side by side
+    #[arg(long, global = true, default_value = LabSpec::DEFAULT_NAME, env = "TORTIE_LAB", value_name = "NAME")]
+    pub(crate) name: String,
+    /// Say less: no progress on stderr
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start a lab
+    Up(UpArgs),
+    /// Stop a lab and remove everything it made
+    Down,
+    /// Show nodes, sessions, pods and objects of a lab
+    Status {
+        #[command(flatten)]
+        output: OutputArg,
+    },
+    /// List labs
+    List {
+        #[command(flatten)]
+        output: OutputArg,
+    },
+    /// Run a command on a node, the router, a segment or an outside host
+    Exec {
+        /// `node1`, `router`, `seg1`, `world`, ...
+        place: String,
+        /// The command; a shell if none is given
+        #[arg(last = true, value_name = "COMMAND")]
+        command: Vec<String>,
+    },
+    /// Pods
+    #[command(subcommand)]
+    Pod(PodCommand),
+    /// Create or change objects; workloads become pods that listen on their containers' ports
+    Apply {
+        /// YAML or JSON file, directory, or - for standard input
+        #[arg(long = "filename", short, required = true, value_name = "FILE|DIR|-")]
+        filename: Vec<PathBuf>,
+        /// Do not wait until every node enforces it
+        #[arg(long)]
+        no_wait: bool,
+        #[command(flatten)]
+        output: OutputArg,
+    },
+    /// Delete objects
+    Delete {
+        /// YAML or JSON file, directory, or - for standard input
+        #[arg(long = "filename", short, value_name = "FILE|DIR|-", conflicts_with = "object")]
+        filename: Vec<PathBuf>,
+        /// KIND and NAME, or KIND and NAMESPACE/NAME
+        #[arg(num_args = 2, value_names = ["KIND", "NAME"], required_unless_present = "filename")]
+        object: Vec<String>,
+        #[command(flatten)]
+        output: OutputArg,
+    },
+    /// Who can reach whom: what policy says against what packets do
+    Matrix(MatrixArgs),
+    /// Run scenario files with real packets
+    Run(RunArgs),
+    /// Break something on purpose, or heal it
+    Fault {
+        /// `kill-agent N`, `restart-agent N`, `kill-bird N`, `cut N`, `heal N`, `kill-store`
+        #[arg(required = true, num_args = 1..=2, value_name = "FAULT")]
+        fault: Vec<String>,
+    },
+    #[command(hide = true)]
+    Sandbox(InnerArgs),
+    #[command(hide = true)]
+    Init(InnerArgs),
+    #[command(hide = true)]
+    Supervise(InnerArgs),
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct InnerArgs {
+    #[arg(long, value_parser = parse_spec)]
+    pub(crate) spec: LabSpec,
+}
+
+fn parse_spec(text: &str) -> Result<LabSpec, String> {
+    serde_json::from_str(text).map_err(|e| e.to_string())
+}
+
+/// How a lab is shaped.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ShapeArgs {
+    /// Where the nodes' data live
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) datastore: Datastore,
+    /// How the nodes are joined
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) fabric: FabricKind,
+    /// Address pool of pods; repeat it for the other family (default: 10.65.0.0/16 and fd65::/64)
+    #[arg(long = "pool", value_name = "CIDR")]
+    pub(crate) pools: Vec<Cidr>,
+    /// The CNI plugin (default: `tortie-cni` beside this executable)
+    #[arg(long, value_name = "PATH")]
+    pub(crate) cni_bin: Option<PathBuf>,
+    /// Configuration for every agent, e.g. FELIX_LOGSEVERITYSCREEN=debug
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_pair)]
+    pub(crate) agent_env: Vec<(String, String)>,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct UpArgs {
+    /// Number of nodes
+    #[arg(long, default_value_t = 3, value_parser = RangedU64ValueParser::<usize>::new().range(1..=MAX_NODES as u64))]
+    pub(crate) nodes: usize,
+    #[command(flatten)]
+    pub(crate) shape: ShapeArgs,
+    /// Only the fabric: no agents and no BIRD
+    #[arg(long, hide = true)]
+    pub(crate) without_agents: bool,
+}
+
+/// `lab pod ...`
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum PodCommand {
+    /// Start pods
+    Add {
+        /// `namespace/name`
+        #[arg(required = true, value_name = "NAMESPACE/NAME")]
+        pods: Vec<String>,
+        /// Node number or name (default: the node with the fewest pods)
+        #[arg(long)]
+        node: Option<String>,
+        /// Labels: `a=b,c=d`
+        #[arg(long, value_delimiter = ',', value_parser = parse_pair, value_name = "KEY=VALUE")]
+        labels: Vec<(String, String)>,
+        /// Ports to listen on: `80/tcp`, `http=80/tcp`
+        #[arg(long, value_delimiter = ',', value_name = "PORT/PROTOCOL")]
+        listen: Vec<String>,
+        /// Service account
+        #[arg(long, default_value = "default")]
+        service_account: String,
+    },
+    /// Stop pods
+    Del {
+        /// `namespace/name`
+        #[arg(required = true, value_name = "NAMESPACE/NAME")]
+        pods: Vec<String>,
+    },
+    /// List pods
+    List {
+        #[command(flatten)]
+        output: OutputArg,
+    },
+    /// Run a command in a pod's network namespace
+    Exec {
+        /// `namespace/name`
+        pod: String,
+        /// The command; a shell if none is given
+        #[arg(last = true, value_name = "COMMAND")]
+        command: Vec<String>,
+    },
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct MatrixArgs {
+    /// Only pods whose `namespace/name` matches one of these globs
+    #[arg(value_name = "GLOB")]
+    pub(crate) pods: Vec<String>,
+    #[command(flatten)]
+    pub(crate) output: OutputArg,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct RunArgs {
+    /// Scenario files, or directories of them
+    #[arg(required = true, value_name = "SCENARIO")]
+    pub(crate) scenarios: Vec<PathBuf>,
+    /// Report
+    #[arg(long, short, value_enum, default_value_t)]
+    pub(crate) output: ReportFormat,
+    /// Leave the lab up
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// After each step kill every agent with -9, restart it, and check everything again
+    #[arg(long)]
+    pub(crate) restart_agents: bool,
+    #[command(flatten)]
+    pub(crate) shape: ShapeArgs,
+}
+
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct OutputArg {
+    /// Output
+    #[arg(long, short, value_enum, default_value_t)]
+    pub(crate) output: Output,
+}
+
+/// Format of a result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    #[default]
+    Table,
+    Json,
+    Yaml,
+}
+
+/// Format of a scenario report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReportFormat {
+    #[default]
+    Table,
+    Json,
+    Junit,
+}
+
+fn parse_pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(format!("{text:?} is not KEY=VALUE")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn arguments_are_consistent() {
+        Args::command().debug_assert();
+        let args =
+            Args::try_parse_from(["lab", "pod", "add", "a/b", "--labels", "x=1,y=2", "--name", "z"]).unwrap();
+        assert_eq!(args.name, "z");
+        let Command::Pod(PodCommand::Add { labels, .. }) = args.command else { unreachable!() };
+        assert_eq!(labels, [("x".into(), "1".into()), ("y".into(), "2".into())]);
+        assert!(Args::try_parse_from(["lab", "up", "--nodes", "0"]).is_err());
+        assert!(Args::try_parse_from(["lab", "delete"]).is_err());
+        assert!(Args::try_parse_from(["lab", "delete", "pod", "a/b"]).is_ok());
+    }
+}

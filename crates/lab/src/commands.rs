@@ -1,0 +1,72 @@
+//! The commands of `tortie lab`: each a short-lived process outside the sandbox that asks the supervisor.
+
+mod exec;
+mod fault;
+mod info;
+mod up;
+
+use crate::args::{Args, Command};
+use crate::control::{Client, Event};
+use crate::dirs::LabDir;
+use crate::request::Request;
+use crate::terminal::Terminal;
+use crate::{sandbox, supervisor};
+use serde::de::DeserializeOwned;
+use std::process::ExitCode;
+
+/// What every command needs.
+pub(crate) struct Context {
+    pub(crate) dir: LabDir,
+    pub(crate) terminal: Terminal,
+}
+
+impl Context {
+    /// Asks the lab; progress goes to the terminal.
+    fn ask<T: DeserializeOwned>(&self, request: &Request) -> anyhow::Result<T> {
+        self.ask_with(request, &mut |_| {})
+    }
+
+    /// Asks the lab; items go to `on_item`.
+    fn ask_with<T: DeserializeOwned>(
+        &self,
+        request: &Request,
+        on_item: &mut dyn FnMut(serde_json::Value),
+    ) -> anyhow::Result<T> {
+        self.clean_leftover()?;
+        Client::connect(&self.dir)?.call(request, &mut |event| match event {
+            Event::Progress { message } => self.terminal.progress(&message),
+            Event::Item { item } => on_item(item),
+            Event::Done { .. } | Event::Failed { .. } => {}
+        })
+    }
+
+    /// Removes what a crash left behind, and says so.
+    fn clean_leftover(&self) -> anyhow::Result<()> {
+        if self.dir.clean()? {
+            self.terminal
+                .warn(&format!("removed the leftovers of lab {:?}, which had died", self.dir.name()));
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let terminal = Terminal::new(args.quiet);
+    // The inner programs of the sandbox know their directory from the specification.
+    let command = match args.command {
+        Command::Sandbox(inner) => return sandbox::enter(&inner.spec),
+        Command::Init(inner) => return sandbox::init(&inner.spec),
+        Command::Supervise(inner) => return supervisor::run(inner.spec),
+        Command::List { output } => return info::list(terminal, output.output),
+        command => command,
+    };
+    let context = Context { dir: LabDir::of(&args.name)?, terminal };
+    match command {
+        Command::Up(up) => up::up(&context, &up),
+        Command::Down => up::down(&context),
+        Command::Status { output } => info::status(&context, output.output),
+        Command::Exec { place, command } => exec::exec(&context, &place, &command),
+        Command::Fault { fault } => fault::fault(&context, &fault),
+        _ => anyhow::bail!("not built yet"),
+    }
+}

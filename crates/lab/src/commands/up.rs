@@ -1,0 +1,255 @@
+//! `lab up` and `lab down`.
+
+use super::Context;
+use crate::args::{ShapeArgs, UpArgs};
+use crate::control::{Client, Event, name_flag};
+use crate::dirs::{DirState, LabDir};
+use crate::request::Request;
+use crate::sandbox;
+use crate::spec::LabSpec;
+use anyhow::{Context as _, anyhow, bail};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use std::io::ErrorKind;
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use tortie_agent_api::read_frame;
+use tortie_net::{Cidr, Family};
+
+/// How long a lab may take to go away.
+const DOWN_PATIENCE: Duration = Duration::from_secs(15);
+
+/// The shape that a command asks for.
+pub(crate) fn shape(dir: &LabDir, nodes: usize, args: &ShapeArgs) -> anyhow::Result<LabSpec> {
+    let pools = if args.pools.is_empty() { LabSpec::default_pools() } else { args.pools.clone() };
+    check_pools(&pools)?;
+    Ok(LabSpec {
+        name: dir.name().to_owned(),
+        dir: dir.path().to_owned(),
+        nodes,
+        datastore: args.datastore,
+        fabric: args.fabric,
+        pools,
+        cni_bin: cni_bin(args.cni_bin.as_deref())?,
+        agent_env: args.agent_env.clone(),
+        agents: true,
+        tied: false,
+    })
+}
+
+fn check_pools(pools: &[Cidr]) -> anyhow::Result<()> {
+    for (i, pool) in pools.iter().enumerate() {
+        if let Some(other) = pools.iter().take(i).find(|other| other.overlaps(*pool)) {
+            bail!("--pool {pool} overlaps --pool {other}: give each family pools of their own");
+        }
+        let widest = if pool.family() == Family::V4 { 26 } else { 122 };
+        if pool.len() > widest {
+            bail!("--pool {pool} is smaller than one block: use /{widest} or wider");
+        }
+    }
+    Ok(())
+}
+
+fn cni_bin(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let path = match given {
+        Some(path) => path.to_owned(),
+        None => std::env::current_exe().context("cannot find this executable")?.with_file_name("tortie-cni"),
+    };
+    path.canonicalize().with_context(|| {
+        format!(
+            "no CNI plugin at {}: build it with `cargo build -p tortie-cni` or name one with --cni-bin",
+            path.display()
+        )
+    })
+}
+
+/// `lab up`.
+pub(crate) fn up(context: &Context, args: &UpArgs) -> anyhow::Result<ExitCode> {
+    let mut shape_args = args.shape.clone();
+    if args.without_agents && shape_args.cni_bin.is_none() {
+        // A bare fabric has no use for a plugin.
+        shape_args.cni_bin = Some("/dev/null".into());
+    }
+    let spec = LabSpec { agents: !args.without_agents, ..shape(&context.dir, args.nodes, &shape_args)? };
+    let started = Instant::now();
+    if bring_up(context, &spec)?.is_none() {
+        return already_up(context, &spec);
+    }
+    context.terminal.print(&format!(
+        "lab {:?} is up: {} node{}, {} fabric, {} datastore ({:.1} s)",
+        spec.name,
+        spec.nodes,
+        if spec.nodes == 1 { "" } else { "s" },
+        spec.fabric,
+        spec.datastore,
+        started.elapsed().as_secs_f64()
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A second `up`: fine if it asks for what is there.
+fn already_up(context: &Context, wanted: &LabSpec) -> anyhow::Result<ExitCode> {
+    let name = context.dir.name();
+    // Its supervisor may still be building it.
+    let deadline = Instant::now() + DOWN_PATIENCE;
+    let mut client = loop {
+        match Client::try_connect(&context.dir)? {
+            Some(client) => break client,
+            None if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(50)),
+            None => bail!("lab {name:?} is being started or stopped by another command and does not answer"),
+        }
+    };
+    let is: LabSpec = client.call(&Request::Shape, &mut |_| {})?;
+    match is.difference(wanted) {
+        None => {
+            context.terminal.print(&format!("lab {name:?} is up already"));
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(difference) => bail!(
+            "lab {name:?} is up already in another shape ({difference}): stop it with `tortie lab down{}`, or start this one beside it with --name",
+            name_flag(name)
+        ),
+    }
+}
+
+/// Starts a lab and waits until it is up; `None` if one of this name lives already. The channel answered is the one to which a
+/// tied lab holds on.
+pub(crate) fn bring_up(context: &Context, spec: &LabSpec) -> anyhow::Result<Option<UnixStream>> {
+    context.clean_leftover()?;
+    let Some(claim) = context.dir.claim()? else { return Ok(None) };
+    // Ctrl-C must not end this process before the lab is gone: it is read as an event below.
+    let mut signals = SigSet::empty();
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        signals.add(signal);
+    }
+    signals.thread_block().context("cannot block signals")?;
+    let mut interrupts = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        .context("cannot watch signals")?;
+    let (mut first, channel) = match sandbox::launch(&claim, &context.dir, spec) {
+        Ok(launched) => launched,
+        Err(error) => {
+            claim.remove()?;
+            return Err(error);
+        }
+    };
+    drop(claim);
+    let outcome = follow(context, channel, &mut interrupts);
+    let _ = first.wait();
+    let _ = signals.thread_unblock();
+    match outcome {
+        Ok(channel) => Ok(Some(channel)),
+        Err(error) => {
+            wait_until_gone(&context.dir)?;
+            Err(error)
+        }
+    }
+}
+
+/// Shows how the start goes on until the lab is up.
+fn follow(
+    context: &Context,
+    mut channel: UnixStream,
+    interrupts: &mut SignalFd,
+) -> anyhow::Result<UnixStream> {
+    loop {
+        let mut waits = [
+            PollFd::new(channel.as_fd(), PollFlags::POLLIN),
+            PollFd::new(interrupts.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut waits, PollTimeout::NONE) {
+            Err(nix::Error::EINTR) => continue,
+            other => other.context("cannot wait for the lab")?,
+        };
+        if interrupts.read_signal().ok().flatten().is_some() {
+            context.terminal.progress("interrupted: taking the lab down again");
+            drop(channel);
+            wait_until_gone(&context.dir)?;
+            bail!("interrupted; nothing was left behind");
+        }
+        match read_frame::<Event>(&mut channel) {
+            Ok(Some(Event::Progress { message })) => context.terminal.progress(&message),
+            Ok(Some(Event::Done { .. })) => return Ok(channel),
+            Ok(Some(Event::Failed { chain })) => {
+                let chain = chain.join(": ");
+                return Err(
+                    anyhow!(chain).context(format!("lab {:?} could not be started", context.dir.name()))
+                );
+            }
+            Ok(Some(Event::Item { .. })) => {}
+            Ok(None) => return Err(died(&context.dir)),
+            Err(e) if e.kind() == ErrorKind::ConnectionReset => return Err(died(&context.dir)),
+            Err(e) => return Err(e).context("the lab's supervisor makes no sense"),
+        }
+    }
+}
+
+/// The last words of a sandbox that ended without a message.
+fn died(dir: &LabDir) -> anyhow::Error {
+    let log = std::fs::read_to_string(dir.log()).unwrap_or_default();
+    let lines: Vec<&str> = log.lines().rev().take(5).collect();
+    let last = lines.into_iter().rev().collect::<Vec<_>>().join("\n  ");
+    anyhow!("the sandbox ended while lab {:?} was starting:\n  {last}", dir.name())
+}
+
+/// `lab down`.
+pub(crate) fn down(context: &Context) -> anyhow::Result<ExitCode> {
+    let name = context.dir.name();
+    match context.dir.state()? {
+        DirState::Absent => {
+            context.terminal.print(&format!("lab {name:?} is not up"));
+            return Ok(ExitCode::SUCCESS);
+        }
+        DirState::Leftover => {
+            context.dir.clean()?;
+            context.terminal.print(&format!("removed the leftovers of lab {name:?}, which had died"));
+            return Ok(ExitCode::SUCCESS);
+        }
+        DirState::Alive => {}
+    }
+    if let Some(mut client) = Client::try_connect(&context.dir)? {
+        // The supervisor may be gone before its answer is read: what counts is the lock.
+        let _ = client.call::<serde_json::Value>(&Request::Down, &mut |_| {});
+    }
+    wait_until_gone(&context.dir)?;
+    context.terminal.print(&format!("lab {name:?} is down"));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Waits until the last process of the sandbox has ended, and removes what is left.
+pub(crate) fn wait_until_gone(dir: &LabDir) -> anyhow::Result<()> {
+    let deadline = Instant::now() + DOWN_PATIENCE;
+    loop {
+        match dir.state()? {
+            DirState::Absent => return Ok(()),
+            DirState::Leftover => {
+                dir.clean()?;
+                return Ok(());
+            }
+            DirState::Alive if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
+            DirState::Alive => bail!(
+                "lab {:?} does not go down: see {}, or kill its supervisor, which ends all of it",
+                dir.name(),
+                dir.log().display()
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pools_must_hold_a_block_and_not_overlap() {
+        let pools = |list: &[&str]| list.iter().map(|p| p.parse().unwrap()).collect::<Vec<Cidr>>();
+        check_pools(&pools(&["10.0.0.0/16", "fd00::/64"])).unwrap();
+        check_pools(&LabSpec::default_pools()).unwrap();
+        assert!(check_pools(&pools(&["10.0.0.0/16", "10.0.1.0/24"])).is_err());
+        assert!(check_pools(&pools(&["10.0.0.0/27"])).is_err());
+        assert!(check_pools(&pools(&["fd00::/123"])).is_err());
+    }
+}

@@ -1,0 +1,165 @@
+//! A lab that is up: its fabric, processes and pods, and what commands ask of it.
+
+use crate::control::Place;
+use crate::dirs::LabDir;
+use crate::fabric::{Fabric, Plan};
+use crate::node::{Node, StoreAddress, bird};
+use crate::process::{Process, State};
+use crate::request::{LabStatus, NodeRow, ProcessStatus, Request};
+use crate::router;
+use crate::spec::LabSpec;
+use crate::supervisor::Sink;
+use anyhow::{Context as _, bail};
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::Notify;
+
+/// A lab.
+#[derive(Debug)]
+pub(crate) struct Lab {
+    pub(crate) spec: Arc<LabSpec>,
+    pub(crate) dir: LabDir,
+    pub(crate) fabric: Fabric,
+    pub(crate) nodes: Vec<Arc<Node>>,
+    router: Option<Process>,
+    started: Instant,
+    end: Notify,
+}
+
+impl Lab {
+    /// Builds a lab from nothing.
+    pub(crate) async fn build(spec: Arc<LabSpec>, dir: LabDir, sink: &Sink) -> anyhow::Result<Self> {
+        let started = Instant::now();
+        sink.progress(format!("fabric: {} nodes, {}", spec.nodes, spec.fabric)).await;
+        let plan = Plan::new(spec.fabric, spec.nodes);
+        let fabric = tokio::task::spawn_blocking(move || Fabric::build(plan))
+            .await
+            .context("the fabric's builder died")??;
+        let store = StoreAddress::Socket("/nowhere".into());
+        let mut nodes = Vec::new();
+        for (net, netns) in fabric.nodes() {
+            nodes.push(Arc::new(Node::new(net.clone(), netns.clone(), &dir, &spec, &store)?));
+        }
+        let mut lab = Self { spec, dir, fabric, nodes, router: None, started, end: Notify::new() };
+        if lab.spec.agents {
+            sink.progress("router, agents and BIRD").await;
+            lab.start_router().await?;
+            for node in &lab.nodes {
+                node.start().await?;
+            }
+        }
+        Ok(lab)
+    }
+
+    async fn start_router(&mut self) -> anyhow::Result<()> {
+        let dir = self.dir.of_part("router");
+        let run = dir.join("run");
+        std::fs::create_dir_all(&run).with_context(|| format!("cannot create {}", run.display()))?;
+        let config = run.join("bird.cfg");
+        std::fs::write(&config, router::bird_config(self.fabric.plan()))
+            .with_context(|| format!("cannot write {}", config.display()))?;
+        let spec = bird("BIRD of the router", &dir, self.fabric.router());
+        self.router = Some(Process::start(spec).await.context("is the package bird2 installed?")?);
+        Ok(())
+    }
+
+    /// Resolves when a command has asked for the end.
+    pub(crate) async fn ended(&self) {
+        self.end.notified().await;
+    }
+
+    /// Kills what runs, so that nobody writes into the directory any more.
+    pub(crate) async fn stop(&self) {
+        let all: Vec<Process> = self.processes().map(|(_, p)| p.clone()).collect();
+        let killed = all.iter().map(|p| p.kill(true));
+        futures_util::future::join_all(killed).await;
+    }
+
+    fn processes(&self) -> impl Iterator<Item = (String, &Process)> {
+        let router = self.router.iter().map(|p| ("router/bird".to_owned(), p));
+        router.chain(self.nodes.iter().flat_map(|n| n.processes()))
+    }
+
+    /// The node with this name or number.
+    pub(crate) fn node(&self, name: &str) -> anyhow::Result<&Arc<Node>> {
+        let found = self.nodes.iter().find(|n| n.name() == name || n.net.number.to_string() == name);
+        found.with_context(|| {
+            let names: Vec<&str> = self.nodes.iter().map(|n| n.name()).collect();
+            format!("no node {name:?} in lab {:?}; there are {}", self.spec.name, names.join(", "))
+        })
+    }
+
+    /// Does what a command asks.
+    pub(crate) async fn answer(&self, request: Request, _sink: &Sink) -> anyhow::Result<Value> {
+        match request {
+            Request::Shape => Ok(serde_json::to_value(&*self.spec)?),
+            Request::Status => Ok(serde_json::to_value(self.status().await)?),
+            Request::Down => {
+                self.end.notify_one();
+                Ok(Value::Null)
+            }
+            Request::Place { target } => Ok(serde_json::to_value(self.place(&target)?)?),
+            Request::Fault { .. } => bail!("not built yet"),
+        }
+    }
+
+    async fn status(&self) -> LabStatus {
+        let rows = self.nodes.iter().map(|n| self.row(n));
+        let nodes = futures_util::future::join_all(rows).await;
+        LabStatus {
+            name: self.spec.name.clone(),
+            datastore: self.spec.datastore.to_string(),
+            fabric: self.spec.fabric.to_string(),
+            pools: self.spec.pools.iter().map(ToString::to_string).collect(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            directory: self.dir.path().display().to_string(),
+            processes: self
+                .processes()
+                .map(|(name, p)| ProcessStatus { name, state: describe(&p.state()), restarts: p.restarts() })
+                .collect(),
+            nodes,
+            pods: 0,
+        }
+    }
+
+    async fn row(&self, node: &Node) -> NodeRow {
+        let state = |p: anyhow::Result<&Process>| p.map_or_else(|_| "-".to_owned(), |p| describe(&p.state()));
+        NodeRow {
+            name: node.name().to_owned(),
+            segment: node.net.segment,
+            addresses: node.addresses().to_vec(),
+            connected: self.fabric.is_connected(node.name()),
+            agent: state(node.agent()),
+            bird: state(node.bird()),
+            pods: 0,
+            status: if node.has_agent() { node.status().await.ok() } else { None },
+        }
+    }
+
+    /// Where `target` is.
+    fn place(&self, target: &str) -> anyhow::Result<Place> {
+        if let Ok(node) = self.node(target) {
+            return Ok(Place { netns: node.name().to_owned(), env: node.env().to_vec() });
+        }
+        let places = self.fabric.places();
+        if places.iter().any(|p| p == target) {
+            return Ok(Place { netns: target.to_owned(), env: Vec::new() });
+        }
+        let nodes = self.nodes.iter().map(|n| n.name().to_owned());
+        let all: Vec<String> = nodes.chain(places).collect();
+        bail!(
+            "no {target:?} in lab {:?}; there are {}, and pods as namespace/name",
+            self.spec.name,
+            all.join(", ")
+        )
+    }
+}
+
+fn describe(state: &State) -> String {
+    match state {
+        State::Running(pid) => format!("running ({pid})"),
+        State::Restarting(reason) => format!("restarting: {reason}"),
+        State::Stopped => "stopped".to_owned(),
+    }
+}

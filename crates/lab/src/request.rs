@@ -1,0 +1,66 @@
+//! Requests of commands to the supervisor, and the shapes of its answers.
+
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+use tortie_agent_api::NodeStatus;
+
+/// A request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "kebab-case")]
+pub(crate) enum Request {
+    /// The lab's [`crate::spec::LabSpec`].
+    Shape,
+    /// [`LabStatus`].
+    Status,
+    /// End the lab.
+    Down,
+    /// [`crate::control::Place`] of a node, pod, router, segment or outside host.
+    Place {
+        /// `node1`, `router`, `world`, `namespace/pod`.
+        target: String,
+    },
+    /// Break or heal something.
+    Fault {
+        /// In the words of a scenario: `kill-agent 2`.
+        fault: String,
+    },
+}
+
+/// What `lab status` shows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct LabStatus {
+    pub(crate) name: String,
+    pub(crate) datastore: String,
+    pub(crate) fabric: String,
+    pub(crate) pools: Vec<String>,
+    pub(crate) uptime_seconds: u64,
+    pub(crate) directory: String,
+    pub(crate) processes: Vec<ProcessStatus>,
+    pub(crate) nodes: Vec<NodeRow>,
+    pub(crate) pods: usize,
+}
+
+/// One process of the lab.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ProcessStatus {
+    pub(crate) name: String,
+    pub(crate) state: String,
+    pub(crate) restarts: u32,
+}
+
+/// One node.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct NodeRow {
+    pub(crate) name: String,
+    pub(crate) segment: usize,
+    pub(crate) addresses: Vec<IpAddr>,
+    pub(crate) connected: bool,
+    pub(crate) agent: String,
+    pub(crate) bird: String,
+    pub(crate) pods: usize,
+    /// The agent's own report, if it answers.
+    pub(crate) status: Option<NodeStatus>,
+}
