@@ -1,4 +1,13 @@
 //! The port: get, list, watch, compare-and-swap.
+//!
+//! What every implementation promises (and `tortie-store-suite` checks):
+//! - a key is a non-empty string; a prefix is a plain string prefix (`/a/b` covers `/a/bc`, `/a/b/` does not);
+//! - one revision counter orders all changes; a commit that changes something takes exactly one revision;
+//! - reads and lists see every write acknowledged before they were started;
+//! - a watch delivers all changes after its revision, in order, each once; all changes of one revision under the
+//!   prefix arrive in one [`WatchItem::Events`];
+//! - no call hangs: it answers, or fails with [`StoreError::Unavailable`] after a few seconds. A commit that failed so
+//!   may have happened: read before trying again.
 
 use bytes::Bytes;
 use std::future::Future;
@@ -36,7 +45,7 @@ pub enum Precondition {
     Any,
     /// The key does not exist.
     Absent,
-    /// The key's last change is this revision.
+    /// The key's last change is this revision (0 = the key does not exist).
     Revision(u64),
 }
 
@@ -108,6 +117,14 @@ pub enum StoreError {
         /// Why not.
         reason: String,
     },
+    /// The request itself is wrong; it will never succeed as it is.
+    #[error("invalid {doing}: {reason}")]
+    Invalid {
+        /// What was asked for.
+        doing: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The stored data or an answer makes no sense.
     #[error("datastore {endpoint}: {reason}")]
     Corrupt {
@@ -148,21 +165,60 @@ pub enum Op {
     },
 }
 
+impl Op {
+    /// The key that is written.
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Put { key, .. } | Self::Delete { key, .. } => key,
+        }
+    }
+
+    /// The condition of the write.
+    pub fn when(&self) -> Precondition {
+        match self {
+            Self::Put { when, .. } | Self::Delete { when, .. } => *when,
+        }
+    }
+}
+
+impl Event {
+    /// The key that changed.
+    pub fn key(&self) -> &Arc<str> {
+        match self {
+            Self::Put(entry) => &entry.key,
+            Self::Delete { key, .. } => key,
+        }
+    }
+
+    /// Revision of the change.
+    pub fn revision(&self) -> u64 {
+        match self {
+            Self::Put(entry) => entry.revision,
+            Self::Delete { revision, .. } => *revision,
+        }
+    }
+}
+
 /// A datastore.
 pub trait Store: Send + Sync {
     /// The value of one key.
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Entry>, StoreError>>;
 
-    /// All keys that start with `prefix`.
+    /// All keys that start with `prefix`, as of one revision.
     fn list<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<List, StoreError>>;
 
     /// Applies all writes at once, or none of them; answers the new revision.
     ///
+    /// A key may occur once only. When nothing changes (a deletion of nothing) the answer is the present revision.
     /// On a conflict the error names the first key whose precondition was not true. A store without multi-key
     /// transactions (Kubernetes) applies them in order and stops at the first error: order writes so that a prefix
     /// of them is harmless.
     fn commit(&self, ops: Vec<Op>) -> BoxFuture<'_, Result<u64, StoreError>>;
 
     /// Changes of keys under `prefix` after `revision`, in order.
-    fn watch<'a>(&'a self, prefix: &'a str, revision: u64) -> BoxFuture<'a, Result<Box<dyn Watch>, StoreError>>;
+    fn watch<'a>(
+        &'a self,
+        prefix: &'a str,
+        revision: u64,
+    ) -> BoxFuture<'a, Result<Box<dyn Watch>, StoreError>>;
 }

@@ -1,0 +1,268 @@
+use super::*;
+use crate::port::{Event, Precondition, WatchItem};
+use std::time::Instant;
+
+fn config(dir: &tempfile::TempDir) -> EngineConfig {
+    EngineConfig { durability: Durability::Process, ..EngineConfig::new(dir.path().join("store.redb")) }
+}
+
+fn put(key: &str, value: &str) -> Op {
+    put_when(key, value, Precondition::Any)
+}
+
+fn put_when(key: &str, value: &str, when: Precondition) -> Op {
+    Op::Put { key: key.into(), value: Bytes::copy_from_slice(value.as_bytes()), when, ttl: None }
+}
+
+fn put_ttl(key: &str, ttl: Duration) -> Op {
+    Op::Put { key: key.into(), value: Bytes::from_static(b"v"), when: Precondition::Any, ttl: Some(ttl) }
+}
+
+fn keys(list: &List) -> Vec<&str> {
+    list.entries.iter().map(|entry| &*entry.key).collect()
+}
+
+/// The next changes of a watch, without the reports in between.
+async fn changes(watch: &mut EngineWatch) -> Result<Vec<Event>, StoreError> {
+    loop {
+        if let WatchItem::Events(events) = watch.next().await? {
+            return Ok(events);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_reopened_store_has_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::open(config(&dir)).unwrap();
+    let first = engine.commit(vec![put("/a", "1"), put("/b", "2")]).await.unwrap();
+    let second = engine.commit(vec![put("/a", "3")]).await.unwrap();
+    assert_eq!(second, first + 1);
+    drop(engine);
+
+    let engine = Engine::open(config(&dir)).unwrap();
+    let list = engine.read_all("/").unwrap();
+    assert_eq!((keys(&list), list.revision), (vec!["/a", "/b"], second));
+    assert_eq!(engine.read("/a").unwrap().unwrap().revision, second);
+    let mut watch = engine.subscribe("/", first).unwrap();
+    assert_eq!(changes(&mut watch).await.unwrap().len(), 1);
+    assert_eq!(engine.commit(vec![put("/c", "4")]).await.unwrap(), second + 1);
+}
+
+#[tokio::test]
+async fn a_commit_that_changes_nothing_takes_no_revision() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::open(config(&dir)).unwrap();
+    let revision = engine.commit(vec![put("/a", "1")]).await.unwrap();
+    let nothing = vec![Op::Delete { key: "/none".into(), when: Precondition::Any }];
+    assert_eq!(engine.commit(nothing).await.unwrap(), revision);
+    assert_eq!(engine.commit(Vec::new()).await.unwrap(), revision);
+    assert_eq!(engine.status().unwrap().log, 1);
+}
+
+#[tokio::test]
+async fn commits_that_wait_share_a_transaction_and_stay_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::open(config(&dir)).unwrap();
+    let (sender, mut answers) = tokio::sync::mpsc::unbounded_channel();
+    // What is submitted on the writer's thread waits until the writer is done with the round.
+    let inner = engine.clone();
+    engine.submit(vec![put("/first", "1")], move |_| {
+        for n in 0..200 {
+            // Every fourth is refused; its first write must leave no trace.
+            let when = if n % 4 == 0 { Precondition::Revision(999_999) } else { Precondition::Absent };
+            let ops = vec![put(&format!("/k/{n}"), "v"), put_when(&format!("/m/{n}"), "v", when)];
+            let sender = sender.clone();
+            inner.submit(ops, move |answer| sender.send((n, answer)).unwrap());
+        }
+    });
+    let mut last = 2;
+    while let Some((n, answer)) = answers.recv().await {
+        if n % 4 == 0 {
+            let error = answer.unwrap_err();
+            assert!(
+                matches!(&error, StoreError::Conflict { key, .. } if *key == format!("/m/{n}")),
+                "{error}"
+            );
+        } else {
+            last += 1;
+            assert_eq!(answer.unwrap(), last);
+        }
+    }
+    assert_eq!(engine.read_all("/k/").unwrap().entries.len(), 150);
+    let status = engine.status().unwrap();
+    assert_eq!((status.commits, status.conflicts, status.batches), (151, 50, 2));
+}
+
+#[tokio::test]
+async fn the_log_keeps_its_size_and_old_revisions_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::open(EngineConfig { history: 10, ..config(&dir) }).unwrap();
+    for n in 0..50 {
+        engine.commit(vec![put("/a", &n.to_string())]).await.unwrap();
+    }
+    let status = engine.status().unwrap();
+    assert_eq!((status.log, status.compacted, status.revision), (10, 41, 51));
+    let refused = engine.subscribe("/", 40).map(|_| ()).unwrap_err();
+    assert!(matches!(refused, StoreError::Compacted { requested: 40, oldest: 41 }), "{refused}");
+    assert_eq!(changes(&mut engine.subscribe("/", 41).unwrap()).await.unwrap().len(), 10);
+    drop(engine);
+    let engine = Engine::open(config(&dir)).unwrap();
+    assert_eq!(changes(&mut engine.subscribe("/", 45).unwrap()).await.unwrap().len(), 6);
+}
+
+#[tokio::test]
+async fn an_empty_log_still_knows_the_revision() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::open(EngineConfig { history: 0, ..config(&dir) }).unwrap();
+    let mut running = engine.subscribe("/", 1).unwrap();
+    let revision = engine.commit(vec![put("/a", "1")]).await.unwrap();
+    assert_eq!(changes(&mut running).await.unwrap().len(), 1, "memory serves a running watch");
+    drop((running, engine));
+    let engine = Engine::open(config(&dir)).unwrap();
+    assert_eq!(engine.read_all("").unwrap().revision, revision);
+    assert_eq!(engine.commit(vec![put("/a", "2")]).await.unwrap(), revision + 1);
+}
+
+#[tokio::test]
+async fn a_watch_of_the_future_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::open(config(&dir)).unwrap();
+    let refused = engine.subscribe("/", 77).map(|_| ()).unwrap_err();
+    assert!(matches!(refused, StoreError::Compacted { requested: 77, .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn an_idle_watch_reports_progress() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine =
+        Engine::open(EngineConfig { idle_progress: Duration::from_millis(30), ..config(&dir) }).unwrap();
+    let mut watch = engine.subscribe("/a/", 1).unwrap();
+    for _ in 0..3 {
+        assert_eq!(watch.next().await.unwrap(), WatchItem::Progress(1));
+    }
+    let revision = engine.commit(vec![put("/b/1", "1")]).await.unwrap();
+    while watch.next().await.unwrap() != WatchItem::Progress(revision) {}
+}
+
+#[tokio::test]
+async fn keys_end_when_their_time_is_over_unless_written_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::open(config(&dir)).unwrap();
+    let short = Duration::from_millis(40);
+    let start = Instant::now();
+    let revision = engine
+        .commit(vec![put_ttl("/gone", short), put_ttl("/stays", short), put_ttl("/longer", short)])
+        .await
+        .unwrap();
+    engine.commit(vec![put("/stays", "2")]).await.unwrap();
+    engine.commit(vec![put_ttl("/longer", Duration::from_mins(10))]).await.unwrap();
+    let mut watch = engine.subscribe("/gone", revision).unwrap();
+    let ended = changes(&mut watch).await.unwrap();
+    assert!(matches!(&ended[..], [Event::Delete { key, .. }] if &**key == "/gone"), "{ended:?}");
+    assert!(start.elapsed() >= short);
+    assert_eq!(keys(&engine.read_all("/").unwrap()), ["/longer", "/stays"]);
+}
+
+#[tokio::test]
+async fn a_time_to_live_goes_on_over_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::open(config(&dir)).unwrap();
+    engine.commit(vec![put_ttl("/soon", Duration::from_millis(50)), put("/stays", "1")]).await.unwrap();
+    engine.commit(vec![put_ttl("/late", Duration::from_mins(10))]).await.unwrap();
+    drop(engine);
+    let engine = Engine::open(config(&dir)).unwrap();
+    let mut watch = engine.subscribe("/soon", 1).unwrap();
+    while !matches!(changes(&mut watch).await.unwrap().last(), Some(Event::Delete { .. })) {}
+    assert_eq!(keys(&engine.read_all("/").unwrap()), ["/late", "/stays"]);
+}
+
+#[tokio::test]
+async fn wrong_commits_are_refused_with_the_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::open(config(&dir)).unwrap();
+    let big =
+        Op::Put { key: "/big".into(), value: vec![0; MAX_COMMIT].into(), when: Precondition::Any, ttl: None };
+    let cases = [
+        (vec![put("", "1")], "a key has"),
+        (vec![put(&"x".repeat(MAX_KEY + 1), "1")], "a key has"),
+        (vec![put("/a", "1"), put("/b", "1"), put("/a", "2")], "twice"),
+        (vec![put_ttl("/a", Duration::ZERO)], "time to live"),
+        (vec![big], "at most"),
+    ];
+    for (ops, expected) in cases {
+        let error = engine.commit(ops).await.unwrap_err();
+        assert!(matches!(&error, StoreError::Invalid { reason, .. } if reason.contains(expected)), "{error}");
+    }
+    assert_eq!(engine.status().unwrap().revision, 1);
+}
+
+#[test]
+fn a_second_process_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let _engine = Engine::open(config(&dir)).unwrap();
+    assert!(matches!(Engine::open(config(&dir)), Err(OpenError::Locked { .. })));
+}
+
+#[test]
+fn files_that_are_not_ours_are_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&dir);
+    let refuse = |content: &[u8]| {
+        std::fs::write(&config.path, content).unwrap();
+        let error = Engine::open(config.clone()).unwrap_err();
+        assert_eq!(std::fs::read(&config.path).unwrap(), content);
+        error
+    };
+    assert!(matches!(refuse(b""), OpenError::Empty { .. }));
+    assert!(matches!(refuse(b"redb"), OpenError::Foreign { .. }));
+    assert!(matches!(refuse(b"SQLite format 3\0"), OpenError::Foreign { .. }));
+    assert!(matches!(refuse(&[0; 8192]), OpenError::Foreign { .. }));
+    std::fs::remove_file(&config.path).unwrap();
+
+    let other = Database::create(&config.path).unwrap();
+    let txn = other.begin_write().unwrap();
+    txn.open_table(redb::TableDefinition::<&str, &str>::new("theirs")).unwrap();
+    txn.commit().unwrap();
+    drop(other);
+    assert!(matches!(Engine::open(config.clone()), Err(OpenError::Foreign { .. })));
+
+    std::fs::remove_file(&config.path).unwrap();
+    std::fs::create_dir(&config.path).unwrap();
+    assert!(matches!(Engine::open(config), Err(OpenError::Io { .. })));
+}
+
+/// A file that was cut off anywhere is refused; at no length does it open with something missing.
+#[test]
+fn a_shortened_file_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&dir);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let engine = Engine::open(config.clone()).unwrap();
+    for n in 0..40 {
+        let value = "x".repeat(3000);
+        runtime.block_on(engine.commit(vec![put(&format!("/k/{n}"), &value)])).unwrap();
+    }
+    let dirty = std::fs::read(&config.path).unwrap();
+    let expected = engine.read_all("/").unwrap();
+    drop(engine);
+    let clean = std::fs::read(&config.path).unwrap();
+
+    // As a killed process would leave it.
+    std::fs::write(&config.path, &dirty).unwrap();
+    assert_eq!(Engine::open(config.clone()).unwrap().read_all("/").unwrap(), expected);
+
+    for whole in [dirty, clean] {
+        for length in (1..whole.len()).step_by(whole.len() / 60) {
+            std::fs::write(&config.path, &whole[..length]).unwrap();
+            match Engine::open(config.clone()) {
+                Err(OpenError::Damaged { .. } | OpenError::Foreign { .. }) => {}
+                Err(other) => panic!("{length} of {} bytes: {other}", whole.len()),
+                Ok(engine) => {
+                    let found = engine.read_all("/").unwrap();
+                    assert_eq!(found, expected, "{length} of {} bytes", whole.len());
+                }
+            }
+        }
+    }
+}
