@@ -1,5 +1,7 @@
 //! The store behind its socket: what only the socket can get wrong. What every store must do is in `tortie-store-suite`.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use bytes::Bytes;
 use std::fs::Permissions;
 use std::io::{Read, Write};
@@ -82,7 +84,7 @@ async fn a_list_longer_than_a_frame_arrives_whole() {
     let list = client.list("/big/").await.unwrap();
     assert_eq!(list.entries.len(), 40);
     for (n, entry) in list.entries.iter().enumerate() {
-        assert_eq!((&*entry.key, &entry.value[..]), (&*format!("/big/{n:02}"), &[n as u8; 100_000][..]));
+        assert_eq!((&*entry.key, &entry.value[..]), (&*format!("/big/{n:02}"), &vec![n as u8; 100_000][..]));
     }
 }
 
