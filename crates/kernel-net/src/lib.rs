@@ -17,6 +17,7 @@ mod monitor;
 mod neighbour;
 mod netlink;
 mod netns;
+pub mod pod;
 mod pool;
 mod route;
 mod rule;

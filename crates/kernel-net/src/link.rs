@@ -392,7 +392,7 @@ impl Vxlan {
                 IFLA_VXLAN_ID => vxlan.vni = wire::word(value)?,
                 IFLA_VXLAN_LINK => vxlan.lower = wire::word(value).filter(|index| *index != 0).map(LinkIndex),
                 IFLA_VXLAN_LOCAL | IFLA_VXLAN_LOCAL6 => {
-                    vxlan.local = wire::ip(value).filter(|ip| !ip.is_unspecified())
+                    vxlan.local = wire::ip(value).filter(|ip| !ip.is_unspecified());
                 }
                 IFLA_VXLAN_PORT => vxlan.port = u16::from_be_bytes(*value.first_chunk()?),
                 _ => {}

@@ -63,7 +63,8 @@ impl Netlink {
         self.commit_with(batch, |_, _| {})
     }
 
-    fn commit_with(
+    /// The same, with what the kernel returns for those requests that ask for data.
+    pub(crate) fn commit_with(
         &self,
         batch: &mut Batch,
         on_data: impl FnMut(usize, Received<'_>),

@@ -6,4 +6,5 @@ mod batch;
 mod links;
 mod monitor;
 mod namespaces;
+mod pods;
 mod routes;
