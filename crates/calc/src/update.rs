@@ -1,7 +1,14 @@
 //! What the calculation tells a dataplane: a closed set of updates, in an order that is safe to apply.
 //!
-//! Order within one flush: sets before policies and profiles before endpoints, then removals in reverse.
-//! A dataplane may apply each batch as one transaction.
+//! A flush is in this order, so that nothing refers to what is not there, at any point of it:
+//!
+//! 1. `Pool`; `Set` and `SetDelta`; `Policy` and `Profile`; `Workload` and `Host`;
+//! 2. `WorkloadRemove` and `HostRemove`; `PolicyRemove` and `ProfileRemove`; `SetRemove`; `PoolRemove`;
+//! 3. `InSync`, once: at the end of the first flush that says anything.
+//!
+//! An update replaces all that was told of its object (a `SetDelta` adds to it), is never needless, and comes at most
+//! once per object and flush. Within a step updates are sorted by object. A dataplane may apply each flush as one
+//! transaction; after `InSync` it may delete what it was not told.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -1,0 +1,277 @@
+//! What applies on this node: its endpoints, the policies and profiles that are active because of them, and in which
+//! order policies apply to each.
+
+mod endpoint;
+mod policy;
+mod rules;
+
+use crate::convert::Converter;
+use crate::diagnostic::{Diagnostic, Problem, Subject};
+use crate::sets::Sets;
+use crate::update::Update;
+use endpoint::Endpoint;
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+use policy::{Place, Policy};
+use rules::{Profile, Rules};
+use slab::Slab;
+use std::sync::Arc;
+use tortie_labels::{Event, Index};
+use tortie_model::PolicyId;
+use tortie_model::value::{self, ProfileRules, StringMap, Tier};
+use tortie_selector::Selector;
+
+pub(crate) use endpoint::LocalId;
+
+type PolicySlot = u32;
+type EndpointSlot = u32;
+
+/// Endpoints of this node, and all policies, tiers and profiles.
+#[derive(Debug)]
+pub(crate) struct Local {
+    /// Tell staged policies too.
+    staged: bool,
+    converter: Converter,
+    /// Local endpoints x policies.
+    index: Index<EndpointSlot, PolicySlot>,
+    tiers: HashMap<Box<str>, Tier>,
+    policies: Slab<Policy>,
+    policy_slots: HashMap<PolicyId, PolicySlot>,
+    dirty_policies: Vec<PolicySlot>,
+    profiles: HashMap<Arc<str>, Profile>,
+    dirty_profiles: Vec<Arc<str>>,
+    endpoints: Slab<Endpoint>,
+    endpoint_slots: HashMap<LocalId, EndpointSlot>,
+    dirty_endpoints: Vec<EndpointSlot>,
+}
+
+/// Updates of policies and profiles: those to tell before endpoints, and those to tell after.
+#[derive(Debug, Default)]
+pub(crate) struct RuleUpdates {
+    pub(crate) changes: Vec<Update>,
+    pub(crate) removals: Vec<Update>,
+}
+
+impl Local {
+    pub(crate) fn new(staged: bool) -> Self {
+        Self {
+            staged,
+            converter: Converter::default(),
+            index: Index::new(),
+            tiers: HashMap::new(),
+            policies: Slab::new(),
+            policy_slots: HashMap::new(),
+            dirty_policies: Vec::new(),
+            profiles: HashMap::new(),
+            dirty_profiles: Vec::new(),
+            endpoints: Slab::new(),
+            endpoint_slots: HashMap::new(),
+            dirty_endpoints: Vec::new(),
+        }
+    }
+
+    // === inputs ===
+
+    /// Adds, changes or removes a policy.
+    pub(crate) fn set_policy(&mut self, id: &PolicyId, policy: Option<Arc<value::Policy>>) {
+        let slot = match (self.policy_slots.get(id), &policy) {
+            (Some(&slot), _) => slot,
+            (None, None) => return,
+            (None, Some(_)) => {
+                let slot = self.policies.insert(Policy::new(id.clone())) as u32;
+                self.policy_slots.insert(id.clone(), slot);
+                slot
+            }
+        };
+        let state = &mut self.policies[slot as usize];
+        if state.policy == policy {
+            return;
+        }
+        let selector = policy.as_ref().map(|p| Selector::parse(&p.selector));
+        let place = policy.as_ref().map(|p| Place::new(id, p)).unwrap_or_default();
+        let moved = std::mem::replace(&mut state.place, place) != state.place;
+        state.policy = policy;
+        state.stale = true;
+        let (selector, error) = match selector {
+            Some(Ok(selector)) => (Some(selector), None),
+            Some(Err(error)) => (None, Some(error)),
+            None => (None, None),
+        };
+        state.selector_error = error;
+        mark(&mut state.dirty, &mut self.dirty_policies, slot);
+        let Self { index, policies, endpoints, dirty_policies, dirty_endpoints, .. } = self;
+        if moved {
+            for &endpoint in index.items(&slot) {
+                mark(&mut endpoints[endpoint as usize].dirty, dirty_endpoints, endpoint);
+            }
+        }
+        let mut on = |event: Event<'_, EndpointSlot, PolicySlot>| {
+            on_match(event, policies, dirty_policies, endpoints, dirty_endpoints);
+        };
+        match selector {
+            Some(selector) => index.set_selector(&slot, &selector, &mut on),
+            None => index.remove_selector(&slot, &mut on),
+        }
+    }
+
+    /// Adds, changes or removes a tier.
+    pub(crate) fn set_tier(&mut self, name: &str, tier: Option<Tier>) {
+        if self.tiers.get(name) == tier.as_ref() {
+            return;
+        }
+        match tier {
+            Some(tier) => self.tiers.insert(name.into(), tier),
+            None => self.tiers.remove(name),
+        };
+        // Tiers are few and seldom change.
+        for (slot, endpoint) in &mut self.endpoints {
+            mark(&mut endpoint.dirty, &mut self.dirty_endpoints, slot as u32);
+        }
+    }
+
+    /// Adds, changes or removes the rules of a profile.
+    pub(crate) fn set_profile(&mut self, name: &str, rules: Option<Arc<ProfileRules>>) {
+        self.profile(name, |profile| {
+            profile.stale |= profile.rules != rules;
+            profile.rules = rules;
+        });
+    }
+
+    /// Sets the labels that a profile gives to endpoints.
+    pub(crate) fn set_parent(&mut self, name: &str, labels: &StringMap) {
+        let Self { index, policies, endpoints, dirty_policies, dirty_endpoints, .. } = self;
+        let labels = labels.iter().map(|(k, v)| (k.as_str(), v.as_str()));
+        index.set_parent(name, labels, &mut |event| {
+            on_match(event, policies, dirty_policies, endpoints, dirty_endpoints);
+        });
+    }
+
+    /// Changes a profile, which comes to life by it, and notes that it must be looked at.
+    fn profile(&mut self, name: &str, change: impl FnOnce(&mut Profile)) {
+        let (name, profile) = match self.profiles.get_key_value_mut(name) {
+            Some((name, profile)) => (name.clone(), profile),
+            None => {
+                let name: Arc<str> = name.into();
+                (name.clone(), self.profiles.entry(name).or_default())
+            }
+        };
+        change(profile);
+        if !profile.dirty {
+            profile.dirty = true;
+            self.dirty_profiles.push(name);
+        }
+    }
+
+    // === output ===
+
+    /// Works out which policies and profiles are active, and takes and gives back sets for their rules.
+    pub(crate) fn flush_rules(&mut self, sets: &mut Sets) -> RuleUpdates {
+        let mut out = RuleUpdates::default();
+        for slot in std::mem::take(&mut self.dirty_policies) {
+            let policy = &mut self.policies[slot as usize];
+            policy.dirty = false;
+            let wanted = policy.policy.as_ref().filter(|_| policy.is_active(self.staged));
+            match wanted {
+                Some(wanted) if policy.stale || policy.rules.is_none() => {
+                    let new = Rules::of_policy(&mut self.converter, sets, wanted);
+                    Rules::replace(&mut policy.rules, Some(new), sets);
+                    policy.stale = false;
+                }
+                Some(_) => {}
+                None => Rules::replace(&mut policy.rules, None, sets),
+            }
+            let now = policy.rules.as_ref().map(|rules| &rules.active);
+            if policy.told.as_ref() != now {
+                match now {
+                    Some(active) => out.changes.push(Update::Policy(policy.id.clone(), active.clone())),
+                    None => out.removals.push(Update::PolicyRemove(policy.id.clone())),
+                }
+                policy.told = now.cloned();
+            }
+            if policy.policy.is_none() {
+                self.policy_slots.remove(&policy.id);
+                self.policies.remove(slot as usize);
+            }
+        }
+        for name in std::mem::take(&mut self.dirty_profiles) {
+            let Entry::Occupied(mut entry) = self.profiles.entry(name) else {
+                continue;
+            };
+            let name = entry.key().clone();
+            let profile = entry.get_mut();
+            profile.flush(&name, &mut self.converter, sets, &mut out);
+            if profile.is_unknown() {
+                entry.remove();
+            }
+        }
+        out.changes.sort_by(|a, b| rule_key(a).cmp(&rule_key(b)));
+        out.removals.sort_by(|a, b| rule_key(b).cmp(&rule_key(a)));
+        out
+    }
+
+    pub(crate) fn diagnostics(&self) -> impl Iterator<Item = Diagnostic> + '_ {
+        let policies = self.policies.iter().flat_map(|(_, state)| {
+            let error = state.selector_error.clone().map(|error| Problem::Selector { error });
+            let rules = state.rules.iter().flat_map(|rules| rules.problems.iter().cloned());
+            let tier = state.rules.is_some().then(|| self.missing_tier(state)).flatten();
+            let problems = error.into_iter().chain(rules).chain(tier);
+            problems.map(|problem| Diagnostic { subject: Subject::Policy(state.id.clone()), problem })
+        });
+        let profiles = self.profiles.iter().flat_map(|(name, state)| {
+            let missing = (state.users > 0 && state.rules.is_none()).then_some(Problem::MissingProfile);
+            let rules = state.active.iter().flat_map(|rules| rules.problems.iter().cloned());
+            let problems = missing.into_iter().chain(rules);
+            problems.map(|problem| Diagnostic { subject: Subject::Profile(name.to_string()), problem })
+        });
+        policies.chain(profiles)
+    }
+
+    fn missing_tier(&self, state: &Policy) -> Option<Problem> {
+        let tier = &state.place.tier;
+        (!self.tiers.contains_key(&**tier)).then(|| Problem::MissingTier { tier: tier.to_string() })
+    }
+
+    /// The policies that are active.
+    pub(crate) fn active_policies(&self) -> impl Iterator<Item = &PolicyId> + '_ {
+        self.policies.iter().filter(|(_, p)| p.told.is_some()).map(|(_, p)| &p.id)
+    }
+}
+
+/// A policy started or stopped to apply to an endpoint of this node.
+fn on_match(
+    event: Event<'_, EndpointSlot, PolicySlot>,
+    policies: &mut Slab<Policy>,
+    dirty_policies: &mut Vec<PolicySlot>,
+    endpoints: &mut Slab<Endpoint>,
+    dirty_endpoints: &mut Vec<EndpointSlot>,
+) {
+    let (policy, endpoint) = match event {
+        Event::Started(&policy, &endpoint) => {
+            policies[policy as usize].matches += 1;
+            (policy, endpoint)
+        }
+        Event::Stopped(&policy, &endpoint) => {
+            policies[policy as usize].matches -= 1;
+            (policy, endpoint)
+        }
+    };
+    mark(&mut policies[policy as usize].dirty, dirty_policies, policy);
+    mark(&mut endpoints[endpoint as usize].dirty, dirty_endpoints, endpoint);
+}
+
+/// Puts a slot on a list of dirty ones, once.
+fn mark(dirty: &mut bool, list: &mut Vec<u32>, slot: u32) {
+    if !*dirty {
+        *dirty = true;
+        list.push(slot);
+    }
+}
+
+/// Policies before profiles, each by name. Removals are sorted the other way round.
+fn rule_key(update: &Update) -> (Option<&PolicyId>, bool, Option<&str>) {
+    match update {
+        Update::Policy(id, _) | Update::PolicyRemove(id) => (Some(id), false, None),
+        Update::Profile(name, _) | Update::ProfileRemove(name) => (None, true, Some(name)),
+        _ => (None, true, None),
+    }
+}
