@@ -3,6 +3,8 @@
 mod exec;
 mod fault;
 mod info;
+mod objects;
+mod pod;
 mod up;
 
 use crate::args::{Args, Command};
@@ -67,6 +69,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Status { output } => info::status(&context, output.output),
         Command::Exec { place, command } => exec::exec(&context, &place, &command),
         Command::Fault { fault } => fault::fault(&context, &fault),
+        Command::Pod(pod) => pod::pod(&context, pod),
+        Command::Apply { filename, no_wait, output } => objects::apply(&context, &filename, !no_wait, output),
+        Command::Delete { filename, object, output } => objects::delete(&context, &filename, &object, output),
         _ => anyhow::bail!("not built yet"),
     }
 }

@@ -14,5 +14,5 @@
 mod build;
 mod plan;
 
-pub(crate) use build::{Fabric, Outside};
-pub(crate) use plan::{AS_NUMBER, IfAddr, NodeNet, Plan, Segment};
+pub(crate) use build::{Fabric, namespace};
+pub(crate) use plan::{AS_NUMBER, NodeNet, Plan};

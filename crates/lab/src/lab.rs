@@ -1,19 +1,24 @@
 //! A lab that is up: its fabric, processes and pods, and what commands ask of it.
 
+use crate::apply::understand;
+use crate::cni::Plugin;
 use crate::control::Place;
+use crate::datastore::Datastore;
 use crate::dirs::LabDir;
 use crate::fabric::{Fabric, Plan};
-use crate::node::{Node, StoreAddress, bird};
+use crate::node::{Node, bird};
+use crate::pods::{PodName, PodRow, PodWish, Pods};
 use crate::process::{Process, State};
 use crate::request::{LabStatus, NodeRow, ProcessStatus, Request};
-use crate::router;
 use crate::spec::LabSpec;
 use crate::supervisor::Sink;
+use crate::{router, seed};
 use anyhow::{Context as _, bail};
+use futures_util::future::join_all;
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Instant;
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 
 /// A lab.
 #[derive(Debug)]
@@ -22,8 +27,12 @@ pub(crate) struct Lab {
     pub(crate) dir: LabDir,
     pub(crate) fabric: Fabric,
     pub(crate) nodes: Vec<Arc<Node>>,
+    pub(crate) store: Datastore,
+    pub(crate) pods: Pods,
     router: Option<Process>,
     started: Instant,
+    /// Held by a command that changes something: they take turns.
+    work: Mutex<()>,
     end: Notify,
 }
 
@@ -36,18 +45,39 @@ impl Lab {
         let fabric = tokio::task::spawn_blocking(move || Fabric::build(plan))
             .await
             .context("the fabric's builder died")??;
-        let store = StoreAddress::Socket("/nowhere".into());
+        sink.progress(format!("datastore: {}", spec.datastore)).await;
+        let store = Datastore::start(&spec, &dir).await?;
+        store
+            .records
+            .create_all(&seed::objects(fabric.plan(), &spec))
+            .await
+            .context("cannot fill the datastore")?;
         let mut nodes = Vec::new();
         for (net, netns) in fabric.nodes() {
-            nodes.push(Arc::new(Node::new(net.clone(), netns.clone(), &dir, &spec, &store)?));
+            let node = Node::new(net.clone(), netns.clone(), &dir, &spec, &store.address)?;
+            Plugin::configure(&node)?;
+            nodes.push(Arc::new(node));
         }
-        let mut lab = Self { spec, dir, fabric, nodes, router: None, started, end: Notify::new() };
+        let pods = Pods::new(Plugin::install(&spec.cni_bin)?);
+        let mut lab = Self {
+            spec,
+            dir,
+            fabric,
+            nodes,
+            store,
+            pods,
+            router: None,
+            started,
+            work: Mutex::new(()),
+            end: Notify::new(),
+        };
         if lab.spec.agents {
             sink.progress("router, agents and BIRD").await;
             lab.start_router().await?;
-            for node in &lab.nodes {
-                node.start().await?;
-            }
+            let starts = lab.nodes.iter().map(|n| n.start());
+            join_all(starts).await.into_iter().collect::<anyhow::Result<()>>()?;
+            sink.progress("waiting for BGP sessions").await;
+            lab.wait_ready().await?;
         }
         Ok(lab)
     }
@@ -73,12 +103,13 @@ impl Lab {
     pub(crate) async fn stop(&self) {
         let all: Vec<Process> = self.processes().map(|(_, p)| p.clone()).collect();
         let killed = all.iter().map(|p| p.kill(true));
-        futures_util::future::join_all(killed).await;
+        join_all(killed).await;
     }
 
     fn processes(&self) -> impl Iterator<Item = (String, &Process)> {
+        let store = [("store".to_owned(), &self.store.process)];
         let router = self.router.iter().map(|p| ("router/bird".to_owned(), p));
-        router.chain(self.nodes.iter().flat_map(|n| n.processes()))
+        store.into_iter().chain(router).chain(self.nodes.iter().flat_map(|n| n.processes()))
     }
 
     /// The node with this name or number.
@@ -91,7 +122,7 @@ impl Lab {
     }
 
     /// Does what a command asks.
-    pub(crate) async fn answer(&self, request: Request, _sink: &Sink) -> anyhow::Result<Value> {
+    pub(crate) async fn answer(self: &Arc<Self>, request: Request, sink: &Sink) -> anyhow::Result<Value> {
         match request {
             Request::Shape => Ok(serde_json::to_value(&*self.spec)?),
             Request::Status => Ok(serde_json::to_value(self.status().await)?),
@@ -100,13 +131,57 @@ impl Lab {
                 Ok(Value::Null)
             }
             Request::Place { target } => Ok(serde_json::to_value(self.place(&target)?)?),
-            Request::Fault { .. } => bail!("not built yet"),
+            Request::Pods => {
+                let rows: Vec<PodRow> = self.pods.all().iter().map(|p| self.pod_row(p)).collect();
+                Ok(serde_json::to_value(rows)?)
+            }
+            changing => {
+                let _turn = self.work.lock().await;
+                self.change(changing, sink).await
+            }
+        }
+    }
+
+    /// Does what changes the lab.
+    async fn change(self: &Arc<Self>, request: Request, sink: &Sink) -> anyhow::Result<Value> {
+        match request {
+            Request::Apply { documents, wait } => {
+                let applied = self.apply(understand(documents)?, sink).await?;
+                if wait {
+                    sink.progress("waiting until all nodes enforce it").await;
+                    self.wait_enforced(applied.revision).await?;
+                }
+                Ok(serde_json::to_value(applied)?)
+            }
+            Request::Delete { documents } => {
+                let applied = self.delete(understand(documents)?, sink).await?;
+                self.wait_enforced(applied.revision).await?;
+                Ok(serde_json::to_value(applied)?)
+            }
+            Request::AddPods { pods } => {
+                let names: Vec<PodName> =
+                    pods.iter().map(PodWish::pod_name).collect::<anyhow::Result<_>>()?;
+                self.add_pods(pods).await?;
+                let rows: Vec<PodRow> =
+                    names.iter().filter_map(|n| self.pods.get(n)).map(|p| self.pod_row(&p)).collect();
+                Ok(serde_json::to_value(rows)?)
+            }
+            Request::RemovePods { pods } => {
+                let names: Vec<PodName> = pods.iter().map(|p| p.parse()).collect::<anyhow::Result<_>>()?;
+                if let Some(missing) = names.iter().find(|n| self.pods.get(n).is_none()) {
+                    bail!("there is no pod {missing}");
+                }
+                self.remove_pods(names).await?;
+                Ok(Value::Null)
+            }
+            Request::Fault { fault } => Ok(self.fault(fault.parse()?).await?.into()),
+            other => bail!("{other:?} changes nothing"),
         }
     }
 
     async fn status(&self) -> LabStatus {
         let rows = self.nodes.iter().map(|n| self.row(n));
-        let nodes = futures_util::future::join_all(rows).await;
+        let nodes = join_all(rows).await;
         LabStatus {
             name: self.spec.name.clone(),
             datastore: self.spec.datastore.to_string(),
@@ -119,7 +194,7 @@ impl Lab {
                 .map(|(name, p)| ProcessStatus { name, state: describe(&p.state()), restarts: p.restarts() })
                 .collect(),
             nodes,
-            pods: 0,
+            pods: self.pods.len(),
         }
     }
 
@@ -132,7 +207,7 @@ impl Lab {
             connected: self.fabric.is_connected(node.name()),
             agent: state(node.agent()),
             bird: state(node.bird()),
-            pods: 0,
+            pods: self.pods.on_node(node.net.number - 1),
             status: if node.has_agent() { node.status().await.ok() } else { None },
         }
     }
@@ -141,6 +216,13 @@ impl Lab {
     fn place(&self, target: &str) -> anyhow::Result<Place> {
         if let Ok(node) = self.node(target) {
             return Ok(Place { netns: node.name().to_owned(), env: node.env().to_vec() });
+        }
+        if let Ok(name) = target.parse::<PodName>() {
+            let pod = self
+                .pods
+                .get(&name)
+                .with_context(|| format!("there is no pod {name} in lab {:?}", self.spec.name))?;
+            return Ok(Place { netns: pod.container.netns.clone(), env: Vec::new() });
         }
         let places = self.fabric.places();
         if places.iter().any(|p| p == target) {

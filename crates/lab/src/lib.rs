@@ -4,23 +4,31 @@
 //! One sandbox of namespaces holds a lab; its supervisor builds and owns everything inside and answers the commands. The host's own
 //! network is never touched. Nothing of the product may depend on this crate.
 
+mod apply;
 mod args;
 mod cni;
 mod commands;
 mod control;
+mod datastore;
 mod dirs;
+mod enforce;
 mod fabric;
+mod faults;
 mod lab;
 mod node;
 mod objects;
+mod pods;
 mod process;
+mod records;
 mod request;
 mod router;
 mod sandbox;
+mod seed;
 mod spec;
 mod supervisor;
 mod table;
 mod terminal;
+mod workload;
 
 pub use args::Args;
 

@@ -230,16 +230,8 @@ mod tests {
     fn the_users_variables_win() {
         let net = Plan::new(FabricKind::Routed, 3).nodes.remove(2);
         let spec = LabSpec {
-            name: "a".into(),
-            dir: "/x".into(),
-            nodes: 3,
-            datastore: Datastore::Embedded,
-            fabric: FabricKind::Routed,
-            pools: vec![],
-            cni_bin: "/c".into(),
             agent_env: vec![("FELIX_HEALTHENABLED".into(), "false".into()), ("FELIX_X".into(), "y".into())],
-            agents: true,
-            tied: false,
+            ..crate::spec::tests::spec()
         };
         let env = environment(&net, Path::new("/x/node3"), &spec, &StoreAddress::Socket("/s".into()));
         let get = |k: &str| env.iter().filter(|(n, _)| n == k).map(|(_, v)| v.as_str()).collect::<Vec<_>>();

@@ -1,11 +1,9 @@
 //! Processes of the lab: started in a network namespace, watched, started again when they die.
 //!
-//! One task owns one process. Everybody else holds a [`Process`] and asks: stop, start, kill. The sandbox's end ends
+//! One task owns one process. Everybody else holds a [`Process`] and asks: kill, start. The sandbox's end ends
 //! them all, so nothing here tries to clean up behind a supervisor that is gone.
 
 use anyhow::{Context as _, anyhow};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use std::fs::OpenOptions;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -14,8 +12,6 @@ use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot, watch};
 use tortie_kernel_net::NetNs;
 
-/// How long a process may take to end after SIGTERM.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// A process that lived this long starts again at once.
 const STEADY: Duration = Duration::from_secs(5);
 const FIRST_DELAY: Duration = Duration::from_millis(20);
@@ -59,8 +55,6 @@ impl State {
 
 #[derive(Debug)]
 enum Ask {
-    /// End it for good, with SIGTERM first.
-    Stop(oneshot::Sender<()>),
     /// SIGKILL; stay down if `hold`.
     Kill { hold: bool, done: oneshot::Sender<()> },
     /// Run if not running.
@@ -95,11 +89,6 @@ impl Process {
     /// How often it was started again after dying.
     pub(crate) fn restarts(&self) -> u32 {
         *self.restarts.borrow()
-    }
-
-    /// Ends it and waits for its end.
-    pub(crate) async fn stop(&self) {
-        self.ask(Ask::Stop).await;
     }
 
     /// Kills it without warning and waits for its end; it is started again at once unless `hold`.
@@ -176,12 +165,6 @@ impl Owner {
                 ask = self.asked.recv() => match ask {
                     None => return Next::Abandon,
                     Some(Ask::Start(done)) => { let _ = done.send(()); }
-                    Some(Ask::Stop(done)) => {
-                        terminate(&mut child).await;
-                        let _ = self.state.send(State::Stopped);
-                        let _ = done.send(());
-                        return Next::Rest;
-                    }
                     Some(Ask::Kill { hold, done }) => {
                         let _ = child.kill().await;
                         let state = if hold { State::Stopped } else { State::Restarting("killed on request".to_owned()) };
@@ -204,7 +187,7 @@ impl Owner {
                 self.delay = FIRST_DELAY;
                 Next::StartAfter(Duration::ZERO)
             }
-            Some(Ask::Stop(done) | Ask::Kill { hold: true, done }) => {
+            Some(Ask::Kill { hold: true, done }) => {
                 let _ = done.send(());
                 Next::Rest
             }
@@ -223,7 +206,7 @@ impl Owner {
         tokio::select! {
             () = tokio::time::sleep(delay) => true,
             ask = self.asked.recv() => match ask {
-                Some(Ask::Stop(done) | Ask::Kill { hold: true, done }) => {
+                Some(Ask::Kill { hold: true, done }) => {
                     let _ = self.state.send(State::Stopped);
                     let _ = done.send(());
                     false
@@ -252,17 +235,6 @@ impl Owner {
             }
         }
     }
-}
-
-async fn terminate(child: &mut Child) {
-    if let Some(pid) = child.id() {
-        // The process is not reaped before `wait` below, so the number is still its own.
-        let _ = kill(Pid::from_raw(pid as i32), Signal::SIGTERM);
-        if tokio::time::timeout(PATIENCE, child.wait()).await.is_ok() {
-            return;
-        }
-    }
-    let _ = child.kill().await;
 }
 
 async fn spawn(spec: &ProcessSpec) -> anyhow::Result<Child> {
@@ -367,7 +339,7 @@ mod tests {
         assert_eq!(process.state(), State::Stopped);
         process.resume().await;
         said(3).await;
-        process.stop().await;
+        process.kill(true).await;
         assert_eq!(process.state(), State::Stopped);
     }
 

@@ -1,6 +1,8 @@
 //! Requests of commands to the supervisor, and the shapes of its answers.
 
+use crate::pods::PodWish;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::net::IpAddr;
 use tortie_agent_api::NodeStatus;
 
@@ -19,6 +21,30 @@ pub(crate) enum Request {
         /// `node1`, `router`, `world`, `namespace/pod`.
         target: String,
     },
+    /// [`crate::apply::Applied`]; items are [`crate::apply::Outcome`].
+    Apply {
+        /// Objects in the order of the files.
+        documents: Vec<Value>,
+        /// Wait until all nodes enforce it.
+        wait: bool,
+    },
+    /// [`crate::apply::Applied`]; items are [`crate::apply::Outcome`].
+    Delete {
+        /// Objects; only their identity counts.
+        documents: Vec<Value>,
+    },
+    /// Start pods; answers their [`crate::pods::PodRow`]s.
+    AddPods {
+        /// The pods.
+        pods: Vec<PodWish>,
+    },
+    /// Stop pods.
+    RemovePods {
+        /// `namespace/name`.
+        pods: Vec<String>,
+    },
+    /// [`crate::pods::PodRow`]s.
+    Pods,
     /// Break or heal something.
     Fault {
         /// In the words of a scenario: `kill-agent 2`.

@@ -102,12 +102,12 @@ impl LabSpec {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    #[test]
-    fn a_difference_names_the_flag() {
-        let spec = LabSpec {
+    /// Three nodes, all defaults.
+    pub(crate) fn spec() -> LabSpec {
+        LabSpec {
             name: "a".into(),
             dir: "/x".into(),
             nodes: 3,
@@ -118,7 +118,12 @@ mod tests {
             agent_env: vec![],
             agents: true,
             tied: false,
-        };
+        }
+    }
+
+    #[test]
+    fn a_difference_names_the_flag() {
+        let spec = spec();
         assert_eq!(spec.pools.len(), 2);
         assert_eq!(spec.difference(&spec), None);
         let other = LabSpec { nodes: 5, fabric: FabricKind::Flat, tied: true, ..spec.clone() };

@@ -4,6 +4,7 @@ use super::Context;
 use crate::args::{ShapeArgs, UpArgs};
 use crate::control::{Client, Event, name_flag};
 use crate::dirs::{DirState, LabDir};
+use crate::fabric::Plan;
 use crate::request::Request;
 use crate::sandbox;
 use crate::spec::LabSpec;
@@ -26,7 +27,7 @@ const DOWN_PATIENCE: Duration = Duration::from_secs(15);
 /// The shape that a command asks for.
 pub(crate) fn shape(dir: &LabDir, nodes: usize, args: &ShapeArgs) -> anyhow::Result<LabSpec> {
     let pools = if args.pools.is_empty() { LabSpec::default_pools() } else { args.pools.clone() };
-    check_pools(&pools)?;
+    check_pools(&pools, &Plan::new(args.fabric, nodes))?;
     Ok(LabSpec {
         name: dir.name().to_owned(),
         dir: dir.path().to_owned(),
@@ -41,14 +42,18 @@ pub(crate) fn shape(dir: &LabDir, nodes: usize, args: &ShapeArgs) -> anyhow::Res
     })
 }
 
-fn check_pools(pools: &[Cidr]) -> anyhow::Result<()> {
+/// Pools must hold a block and keep clear of each other and of the lab's own network.
+pub(crate) fn check_pools(pools: &[Cidr], plan: &Plan) -> anyhow::Result<()> {
     for (i, pool) in pools.iter().enumerate() {
+        if let Some(own) = plan.prefixes().find(|own| own.overlaps(*pool)) {
+            bail!("pool {pool} overlaps {own}, which the lab itself uses: choose another");
+        }
         if let Some(other) = pools.iter().take(i).find(|other| other.overlaps(*pool)) {
-            bail!("--pool {pool} overlaps --pool {other}: give each family pools of their own");
+            bail!("pool {pool} overlaps pool {other}: give each family pools of their own");
         }
         let widest = if pool.family() == Family::V4 { 26 } else { 122 };
         if pool.len() > widest {
-            bail!("--pool {pool} is smaller than one block: use /{widest} or wider");
+            bail!("pool {pool} is smaller than one block: use /{widest} or wider");
         }
     }
     Ok(())
@@ -246,10 +251,13 @@ mod tests {
     #[test]
     fn pools_must_hold_a_block_and_not_overlap() {
         let pools = |list: &[&str]| list.iter().map(|p| p.parse().unwrap()).collect::<Vec<Cidr>>();
-        check_pools(&pools(&["10.0.0.0/16", "fd00::/64"])).unwrap();
-        check_pools(&LabSpec::default_pools()).unwrap();
-        assert!(check_pools(&pools(&["10.0.0.0/16", "10.0.1.0/24"])).is_err());
-        assert!(check_pools(&pools(&["10.0.0.0/27"])).is_err());
-        assert!(check_pools(&pools(&["fd00::/123"])).is_err());
+        let plan = Plan::new(crate::spec::FabricKind::Routed, 3);
+        check_pools(&pools(&["10.0.0.0/16", "fd00::/64"]), &plan).unwrap();
+        check_pools(&LabSpec::default_pools(), &plan).unwrap();
+        for bad in
+            [&["10.0.0.0/16", "10.0.1.0/24"][..], &["10.0.0.0/27"], &["fd00::/123"], &["172.31.0.0/16"]]
+        {
+            assert!(check_pools(&pools(bad), &plan).is_err(), "{bad:?}");
+        }
     }
 }

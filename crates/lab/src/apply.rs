@@ -1,0 +1,297 @@
+//! `lab apply` and `lab delete`: objects into the datastore, workloads into pods.
+
+use crate::lab::Lab;
+use crate::objects::{Meaning, ObjectId, meaning};
+use crate::pods::{PARALLEL, PodName, PodWish};
+use crate::records::Written;
+use crate::seed;
+use crate::supervisor::Sink;
+use crate::workload;
+use anyhow::{Context as _, bail};
+use futures_util::{StreamExt as _, stream};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// What became of one document.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Outcome {
+    #[serde(flatten)]
+    pub(crate) id: ObjectId,
+    pub(crate) result: Action,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) detail: String,
+}
+
+/// How a document was dealt with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Action {
+    Applied,
+    Changed,
+    Unchanged,
+    Deleted,
+    Absent,
+    Skipped,
+}
+
+impl Action {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Changed => "changed",
+            Self::Unchanged => "unchanged",
+            Self::Deleted => "deleted",
+            Self::Absent => "absent",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+impl From<Written> for Action {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Created => Self::Applied,
+            Written::Changed => Self::Changed,
+            Written::Unchanged => Self::Unchanged,
+        }
+    }
+}
+
+/// What an apply or delete did, and the datastore revision after which nodes enforce it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Applied {
+    pub(crate) outcomes: Vec<Outcome>,
+    pub(crate) revision: u64,
+}
+
+/// Understands all documents, or tells all that is wrong.
+pub(crate) fn understand(documents: Vec<Value>) -> anyhow::Result<Vec<Meaning>> {
+    let (good, bad): (Vec<_>, Vec<_>) = documents.into_iter().map(meaning).partition(Result::is_ok);
+    let problems: Vec<String> = bad.into_iter().filter_map(Result::err).collect();
+    if !problems.is_empty() {
+        bail!("nothing was applied:\n  {}", problems.join("\n  "));
+    }
+    Ok(good.into_iter().flatten().collect())
+}
+
+impl Lab {
+    /// Creates or changes objects; starts and stops pods of workloads.
+    pub(crate) async fn apply(
+        self: &Arc<Self>,
+        meanings: Vec<Meaning>,
+        sink: &Sink,
+    ) -> anyhow::Result<Applied> {
+        let mut applied = Applied::default();
+        let mut workloads = Vec::new();
+        // Namespaces first, so that nothing is ever in a namespace without labels.
+        let (first, rest): (Vec<_>, Vec<_>) = meanings.into_iter().partition(is_namespace);
+        for meaning in first.into_iter().chain(rest) {
+            match meaning {
+                Meaning::Stored { id, path, object } => {
+                    let object = finish(&id, object);
+                    let (written, revision) = self
+                        .store
+                        .records
+                        .put(&path, &object)
+                        .await
+                        .with_context(|| format!("cannot apply {id}"))?;
+                    applied.revision = applied.revision.max(revision);
+                    self.note(&mut applied, sink, id, written.into(), String::new()).await;
+                }
+                Meaning::Workload { id, object } => workloads.push((id, object)),
+                Meaning::Skipped { id, reason } => {
+                    self.note(&mut applied, sink, id, Action::Skipped, reason).await
+                }
+            }
+        }
+        for (id, object) in workloads {
+            let (action, detail) =
+                self.run_workload(&id, &object, sink).await.with_context(|| format!("cannot apply {id}"))?;
+            self.note(&mut applied, sink, id, action, detail).await;
+        }
+        // Pods wrote too.
+        applied.revision = applied.revision.max(self.store.records.list("/lab/").await?.1);
+        Ok(applied)
+    }
+
+    async fn note(&self, applied: &mut Applied, sink: &Sink, id: ObjectId, result: Action, detail: String) {
+        let outcome = Outcome { id, result, detail };
+        sink.item(&outcome).await;
+        applied.outcomes.push(outcome);
+    }
+
+    /// Makes the pods of a workload be those that it asks for.
+    async fn run_workload(
+        self: &Arc<Self>,
+        id: &ObjectId,
+        object: &Value,
+        sink: &Sink,
+    ) -> anyhow::Result<(Action, String)> {
+        let wanted = workload::pods(id, object, self.nodes.len())?;
+        let names: BTreeSet<PodName> = wanted.iter().map(PodWish::pod_name).collect::<anyhow::Result<_>>()?;
+        let owned = |owner: &Option<ObjectId>| owner.as_ref() == Some(id);
+        let surplus: Vec<PodName> = self
+            .pods
+            .all()
+            .into_iter()
+            .filter(|p| owned(&p.owner) && !names.contains(&p.name))
+            .map(|p| p.name.clone())
+            .collect();
+        let stopped = surplus.len();
+        self.remove_pods(surplus).await?;
+
+        let (mut changed, mut fresh) = (0, Vec::new());
+        for wish in wanted {
+            let name = wish.pod_name()?;
+            match self.pods.get(&name) {
+                None => fresh.push(wish),
+                Some(pod) if !owned(&pod.owner) => bail!(
+                    "there is a pod {name} already, which belongs to {}",
+                    pod.owner.as_ref().map_or_else(|| "nobody".to_owned(), ToString::to_string)
+                ),
+                Some(_) => changed += usize::from(self.adjust_pod(&name, wish).await?),
+            }
+        }
+        let started = fresh.len();
+        if started > 0 {
+            sink.progress(format!("{id}: starting {started} pod{}", if started == 1 { "" } else { "s" }))
+                .await;
+        }
+        self.add_pods(fresh).await?;
+        let mut did = Vec::new();
+        for (count, word) in [(started, "started"), (changed, "changed"), (stopped, "stopped")] {
+            if count > 0 {
+                did.push(format!("{count} {word}"));
+            }
+        }
+        let action = match (started, changed + stopped) {
+            (0, 0) => Action::Unchanged,
+            (n, 0) if n == names.len() => Action::Applied,
+            _ => Action::Changed,
+        };
+        let detail = if did.is_empty() { String::new() } else { format!("pods: {}", did.join(", ")) };
+        Ok((action, detail))
+    }
+
+    /// Starts pods, several at a time; the first error is reported when all have been tried.
+    pub(crate) async fn add_pods(self: &Arc<Self>, wishes: Vec<PodWish>) -> anyhow::Result<()> {
+        let outcomes: Vec<anyhow::Result<()>> = stream::iter(wishes)
+            .map(|wish| {
+                let lab = Arc::clone(self);
+                async move { lab.add_pod(wish).await.map(|_| ()) }
+            })
+            .buffer_unordered(PARALLEL)
+            .collect()
+            .await;
+        outcomes.into_iter().collect()
+    }
+
+    /// Stops pods, several at a time; the first error is reported when all have been tried.
+    pub(crate) async fn remove_pods(self: &Arc<Self>, names: Vec<PodName>) -> anyhow::Result<()> {
+        let outcomes: Vec<anyhow::Result<()>> = stream::iter(names)
+            .map(|name| {
+                let lab = Arc::clone(self);
+                async move { lab.remove_pod(&name).await.map(|_| ()) }
+            })
+            .buffer_unordered(PARALLEL)
+            .collect()
+            .await;
+        outcomes.into_iter().collect()
+    }
+
+    /// Deletes objects, and the pods of workloads; a namespace takes everything in it along.
+    pub(crate) async fn delete(
+        self: &Arc<Self>,
+        meanings: Vec<Meaning>,
+        sink: &Sink,
+    ) -> anyhow::Result<Applied> {
+        let mut applied = Applied::default();
+        for meaning in meanings {
+            match meaning {
+                Meaning::Stored { id, path, .. } => {
+                    let detail = if id.kind == "Namespace"
+                        && path == seed::kubernetes("Namespace", "", &id.name)
+                    {
+                        self.empty_namespace(&id.name).await.with_context(|| format!("cannot empty {id}"))?
+                    } else {
+                        String::new()
+                    };
+                    let gone = self
+                        .store
+                        .records
+                        .remove(&path)
+                        .await
+                        .with_context(|| format!("cannot delete {id}"))?;
+                    applied.revision = applied.revision.max(gone.unwrap_or(0));
+                    let result = if gone.is_some() { Action::Deleted } else { Action::Absent };
+                    self.note(&mut applied, sink, id, result, detail).await;
+                }
+                Meaning::Workload { id, .. } => {
+                    let own = PodName { namespace: id.namespace.clone(), name: id.name.clone() };
+                    let pods: Vec<PodName> = self
+                        .pods
+                        .all()
+                        .into_iter()
+                        .filter(|p| p.owner.as_ref() == Some(&id) || (id.kind == "Pod" && p.name == own))
+                        .map(|p| p.name.clone())
+                        .collect();
+                    let count = pods.len();
+                    self.remove_pods(pods).await.with_context(|| format!("cannot delete {id}"))?;
+                    let result = if count > 0 { Action::Deleted } else { Action::Absent };
+                    let detail = if count > 1 { format!("pods: {count} stopped") } else { String::new() };
+                    self.note(&mut applied, sink, id, result, detail).await;
+                }
+                Meaning::Skipped { id, reason } => {
+                    self.note(&mut applied, sink, id, Action::Skipped, reason).await
+                }
+            }
+        }
+        applied.revision = applied.revision.max(self.store.records.list("/lab/").await?.1);
+        Ok(applied)
+    }
+
+    /// Removes everything in a namespace, as Kubernetes' namespace controller does.
+    async fn empty_namespace(self: &Arc<Self>, namespace: &str) -> anyhow::Result<String> {
+        let pods: Vec<PodName> = self
+            .pods
+            .all()
+            .into_iter()
+            .filter(|p| p.name.namespace == namespace)
+            .map(|p| p.name.clone())
+            .collect();
+        let mut count = pods.len();
+        self.remove_pods(pods).await?;
+        let kinds =
+            tortie_api::k8s::RESOURCES.iter().chain(tortie_api::v3::RESOURCES).filter(|r| r.namespaced);
+        let mut paths = Vec::new();
+        for kind in kinds {
+            for entry in self.store.records.list(&kind.list_prefix(Some(namespace))).await?.0 {
+                paths.push(entry.key.to_string());
+            }
+        }
+        count += paths.len();
+        if !paths.is_empty() {
+            self.store.records.remove_all(paths).await?;
+        }
+        Ok(if count > 0 { format!("with {count} objects in it") } else { String::new() })
+    }
+}
+
+fn is_namespace(meaning: &Meaning) -> bool {
+    matches!(meaning, Meaning::Stored { id, .. } if id.kind == "Namespace")
+}
+
+/// What the API server adds to an object.
+fn finish(id: &ObjectId, mut object: Value) -> Value {
+    if id.kind == "Namespace"
+        && let Some(metadata) = object.pointer_mut("/metadata").and_then(Value::as_object_mut)
+    {
+        let labels = metadata.entry("labels").or_insert_with(|| Value::Object(serde_json::Map::new()));
+        if let Some(labels) = labels.as_object_mut() {
+            labels.insert(seed::NAME_LABEL.to_owned(), id.name.as_str().into());
+        }
+    }
+    object
+}

@@ -1,0 +1,76 @@
+//! `lab pod`.
+
+use super::{Context, exec};
+use crate::args::{OutputArg, PodCommand};
+use crate::pods::{Listen, PodName, PodRow, PodWish};
+use crate::request::Request;
+use crate::table::{self, Table};
+use anyhow::Context as _;
+use std::process::ExitCode;
+
+pub(crate) fn pod(context: &Context, command: PodCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        PodCommand::Add { pods, node, labels, listen, service_account } => {
+            let listen: Vec<Listen> = listen.iter().map(|l| l.parse()).collect::<anyhow::Result<_>>()?;
+            let node = node.map(|n| node_number(&n)).transpose()?;
+            let wish = |text: &String| -> anyhow::Result<PodWish> {
+                let name: PodName = text.parse()?;
+                Ok(PodWish {
+                    namespace: name.namespace,
+                    name: name.name,
+                    node,
+                    labels: labels.iter().cloned().collect(),
+                    service_account: service_account.clone(),
+                    listen: listen.clone(),
+                    ..PodWish::default()
+                })
+            };
+            let pods = pods.iter().map(wish).collect::<anyhow::Result<_>>()?;
+            let rows: Vec<PodRow> = context.ask(&Request::AddPods { pods })?;
+            context.terminal.print(&render(&rows));
+            Ok(ExitCode::SUCCESS)
+        }
+        PodCommand::Del { pods } => {
+            context.ask::<()>(&Request::RemovePods { pods: pods.clone() })?;
+            for pod in pods {
+                context.terminal.print(&format!("pod {pod} deleted"));
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        PodCommand::List { output } => list(context, output),
+        PodCommand::Exec { pod, command } => {
+            // Checked here so that a pod's name can never mean a node.
+            let name: PodName = pod.parse()?;
+            exec::exec(context, &name.to_string(), &command)
+        }
+    }
+}
+
+fn node_number(text: &str) -> anyhow::Result<usize> {
+    text.strip_prefix("node")
+        .unwrap_or(text)
+        .parse()
+        .with_context(|| format!("--node: {text:?} is no node, expected 1 or node1"))
+}
+
+fn list(context: &Context, output: OutputArg) -> anyhow::Result<ExitCode> {
+    let rows: Vec<PodRow> = context.ask(&Request::Pods)?;
+    table::emit(context.terminal, output.output, &rows, |rows| render(rows))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn render(rows: &[PodRow]) -> String {
+    let mut table = Table::new(&["NAMESPACE", "NAME", "NODE", "ADDRESSES", "LISTEN", "OWNER"]);
+    for row in rows {
+        let addresses: Vec<String> = row.addresses.iter().map(ToString::to_string).collect();
+        table.add([
+            row.namespace.clone(),
+            row.name.clone(),
+            row.node.clone(),
+            addresses.join(" "),
+            row.listen.join(","),
+            row.owner.clone().unwrap_or_default(),
+        ]);
+    }
+    table.to_string()
+}

@@ -1,0 +1,146 @@
+//! Objects in the lab's datastore: create, change, remove, list, by compare-and-swap.
+
+use crate::objects::{self, ObjectId};
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::fmt;
+use std::sync::Arc;
+use tortie_store::{Entry, Op, Precondition, Store, StoreError};
+
+/// How often a lost compare-and-swap is tried again.
+const TRIES: usize = 32;
+
+/// What a write did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Written {
+    Created,
+    Changed,
+    Unchanged,
+}
+
+/// The objects of a lab.
+#[derive(Clone)]
+pub(crate) struct Records {
+    store: Arc<dyn Store>,
+}
+
+impl fmt::Debug for Records {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Records")
+    }
+}
+
+impl Records {
+    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
+        Self { store }
+    }
+
+    /// The object at a path.
+    pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Option<Value>> {
+        match self.store.get(path).await? {
+            Some(entry) => Ok(Some(object(&entry)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Everything below a prefix, and the datastore's revision.
+    pub(crate) async fn list(&self, prefix: &str) -> anyhow::Result<(Vec<Entry>, u64)> {
+        let list = self.store.list(prefix).await?;
+        Ok((list.entries, list.revision))
+    }
+
+    /// Makes the object at `path` be `wanted`; answers what that took and the revision of its last change.
+    pub(crate) async fn put(&self, path: &str, wanted: &Value) -> anyhow::Result<(Written, u64)> {
+        for _ in 0..TRIES {
+            let current = self.store.get(path).await?;
+            let (value, when, written) = match &current {
+                None => (objects::create(wanted)?, Precondition::Absent, Written::Created),
+                Some(entry) => match objects::update(&object(entry)?, wanted) {
+                    None => return Ok((Written::Unchanged, entry.revision)),
+                    Some(value) => (value, Precondition::Revision(entry.revision), Written::Changed),
+                },
+            };
+            match self.commit(vec![put(path, &value, when)]).await {
+                Ok(revision) => return Ok((written, revision)),
+                Err(StoreError::Conflict { .. }) => {}
+                Err(e) => return Err(e).with_context(|| format!("cannot write {path}")),
+            }
+        }
+        bail!("{path} keeps being changed by somebody else")
+    }
+
+    /// Makes an object if there is none.
+    pub(crate) async fn ensure(&self, path: &str, wanted: &Value) -> anyhow::Result<()> {
+        if self.store.get(path).await?.is_some() {
+            return Ok(());
+        }
+        match self.commit(vec![put(path, &objects::create(wanted)?, Precondition::Absent)]).await {
+            Ok(_) | Err(StoreError::Conflict { .. }) => Ok(()),
+            Err(e) => Err(e).with_context(|| format!("cannot write {path}")),
+        }
+    }
+
+    /// Creates many objects at once, none of which may exist.
+    pub(crate) async fn create_all(&self, wanted: &[(String, Value)]) -> anyhow::Result<u64> {
+        let made: anyhow::Result<Vec<Op>> = wanted
+            .iter()
+            .map(|(path, value)| Ok(put(path, &objects::create(value)?, Precondition::Absent)))
+            .collect();
+        Ok(self.commit(made?).await?)
+    }
+
+    /// Changes the object at `path`; an error if there is none.
+    pub(crate) async fn change(
+        &self,
+        path: &str,
+        id: &ObjectId,
+        edit: impl Fn(&mut Value),
+    ) -> anyhow::Result<u64> {
+        for _ in 0..TRIES {
+            let Some(entry) = self.store.get(path).await? else { bail!("there is no {id}") };
+            let old = object(&entry)?;
+            let mut new = old.clone();
+            edit(&mut new);
+            if new == old {
+                return Ok(entry.revision);
+            }
+            match self.commit(vec![put(path, &new, Precondition::Revision(entry.revision))]).await {
+                Ok(revision) => return Ok(revision),
+                Err(StoreError::Conflict { .. }) => {}
+                Err(e) => return Err(e).with_context(|| format!("cannot change {id}")),
+            }
+        }
+        bail!("{id} keeps being changed by somebody else")
+    }
+
+    /// Removes keys; answers the revision, or `None` if nothing was there.
+    pub(crate) async fn remove(&self, path: &str) -> anyhow::Result<Option<u64>> {
+        if self.store.get(path).await?.is_none() {
+            return Ok(None);
+        }
+        let op = Op::Delete { key: path.to_owned(), when: Precondition::Any };
+        Ok(Some(self.commit(vec![op]).await.with_context(|| format!("cannot remove {path}"))?))
+    }
+
+    /// Removes many keys at once.
+    pub(crate) async fn remove_all(&self, paths: Vec<String>) -> anyhow::Result<u64> {
+        let ops = paths.into_iter().map(|key| Op::Delete { key, when: Precondition::Any }).collect();
+        Ok(self.commit(ops).await?)
+    }
+
+    async fn commit(&self, ops: Vec<Op>) -> Result<u64, StoreError> {
+        self.store.commit(ops).await
+    }
+}
+
+fn put(path: &str, value: &Value, when: Precondition) -> Op {
+    Op::Put { key: path.to_owned(), value: Bytes::from(value.to_string()), when, ttl: None }
+}
+
+/// The object in an entry.
+pub(crate) fn object(entry: &Entry) -> anyhow::Result<Value> {
+    serde_json::from_slice(&entry.value).with_context(|| format!("{} does not hold JSON", entry.key))
+}
