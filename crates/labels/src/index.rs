@@ -321,12 +321,8 @@ impl<I: Clone + Eq + Hash, S: Clone + Eq + Hash> Index<I, S> {
         };
         class.labels.iter().for_each(|(name, value)| look_under(name, value));
         for &parent in &*class.parents {
-            for (name, value) in &*self.parents[parent as usize].labels {
-                // Names are few that selectors are filed under: look there first.
-                if self.names.contains_key(name) && self.label(class, *name) == Some(*value) {
-                    look_under(name, value);
-                }
-            }
+            // Those that are hidden by another label find too much, which does no harm.
+            self.parents[parent as usize].labels.iter().for_each(|(name, value)| look_under(name, value));
         }
         found.retain(|&slot| self.class_matches(class, &self.selectors[slot as usize].program));
         Slots::from_iter(found)

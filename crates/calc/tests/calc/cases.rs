@@ -104,6 +104,26 @@ fn tiers_and_policies_are_ordered() {
 }
 
 #[test]
+fn a_policy_that_changes_only_its_place_is_moved() {
+    let placed = |order: f64, types: &[&str]| {
+        policy_with("a", |p| {
+            p.order = Some(order);
+            p.types = types.iter().map(|t| (*t).to_owned()).collect();
+        })
+    };
+    let mut world = World::with([
+        workload(NODE, "a", 1, &[]),
+        placed(1.0, &[]),
+        policy_with("b", |p| p.order = Some(2.0)),
+    ]);
+    assert_eq!(world.workload("a"), "default(Deny): ingress a b; egress a b");
+    world.set([placed(3.0, &[])]);
+    assert_eq!(world.workload("a"), "default(Deny): ingress b a; egress b a");
+    world.set([placed(3.0, &["egress"])]);
+    assert_eq!(world.workload("a"), "default(Deny): ingress b; egress b a");
+}
+
+#[test]
 fn policies_of_equal_order_are_ordered_by_name_namespace_and_kind() {
     let mut objects = vec![workload(NODE, "a", 1, &[])];
     for (kind, namespace, name) in [
@@ -462,8 +482,10 @@ fn broken_rules_fail_closed_in_their_place() {
     for rule in [
         Rule { ip_version: Some(5), ..rule("deny") },
         Rule { icmp_code: Some(1), ..rule("deny") },
+        Rule { dst_selector: "(".to_owned(), ..allow_from("has(x)") },
         Rule { not_dst_selector: "(".to_owned(), dst_selector: "has(x)".to_owned(), ..rule("deny") },
     ] {
+        let rule = Rule { action: "deny".to_owned(), ..rule };
         let world = World::with([workload(NODE, "a", 1, &[]), policy("p", "all()", vec![rule])]);
         assert_eq!(rule_of(&world, "p").action, Action::Deny);
         assert!(rule_of(&world, "p").destination.is_any() && world.dataplane.sets.is_empty());
