@@ -7,6 +7,7 @@
 use crate::arithmetic::{nth_address, ordinal_of, size_of};
 use crate::{HandleId, Owner, Reservations, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 use tortie_model::value::{AllocationAttribute, AllocationBlock, StringMap};
 use tortie_net::Cidr;
@@ -91,6 +92,27 @@ impl Allocation<'_> {
     /// True if it was released and only waits for the end of its cooldown.
     pub fn is_cooling(&self) -> bool {
         self.attribute.released_at.is_some()
+    }
+}
+
+/// The owner in words: the pod if it is known, else what it is, else the handle.
+impl fmt::Display for Allocation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(at) = &self.attribute.released_at {
+            return write!(f, "nobody since {at}, but still cooling down");
+        }
+        match (self.attr("namespace"), self.attr("pod")) {
+            (Some(namespace), Some(pod)) => write!(f, "pod {namespace}/{pod}")?,
+            _ => match (self.attr("type"), self.handle()) {
+                (Some(kind), _) => f.write_str(kind)?,
+                (None, Some(handle)) => return write!(f, "handle {handle}"),
+                (None, None) => return f.write_str("an owner without handle"),
+            },
+        }
+        if let Some(node) = self.attr("node") {
+            write!(f, " on node {node}")?;
+        }
+        self.handle().map_or(Ok(()), |handle| write!(f, " (handle {handle})"))
     }
 }
 
@@ -314,14 +336,14 @@ impl Block {
             .collect()
     }
 
+    /// The addresses that would be assigned next, at most `count`: those first that were free for the longest time.
+    pub fn peek_next(&self, count: usize, reserved: &Reservations) -> Vec<IpAddr> {
+        self.pick_next(count, reserved).into_iter().map(|(_, addr)| addr).collect()
+    }
+
     /// Assigns up to `count` addresses, those first that were free for the longest time.
     pub fn assign_next(&mut self, count: usize, holder: &Holder, reserved: &Reservations) -> Vec<IpAddr> {
-        let restricted = reserved.touches(self.data.cidr);
-        let picked: Vec<(usize, IpAddr)> = self
-            .free_addresses()
-            .filter(|(_, addr)| !restricted || !reserved.contains(*addr))
-            .take(count)
-            .collect();
+        let picked = self.pick_next(count, reserved);
         self.take(&picked, holder);
         picked.into_iter().map(|(_, addr)| addr).collect()
     }
@@ -330,7 +352,7 @@ impl Block {
     pub fn assign(&mut self, addr: IpAddr, holder: &Holder) -> Result<(), AssignError> {
         let ordinal = self.ordinal(addr).ok_or(AssignError::Outside { addr, block: self.data.cidr })?;
         if let Some(allocation) = self.allocation(addr) {
-            return Err(AssignError::Taken { addr, by: describe(&allocation), handle: allocation.handle() });
+            return Err(AssignError::Taken { addr, by: allocation.to_string(), handle: allocation.handle() });
         }
         self.take(&[(ordinal, addr)], holder);
         Ok(())
@@ -421,6 +443,11 @@ impl Block {
         true
     }
 
+    /// True if released addresses wait for the end of their cooldown.
+    pub fn is_cooling(&self) -> bool {
+        self.data.attributes.iter().any(|a| a.released_at.is_some())
+    }
+
     /// Takes the block from its owner: nobody assigns from it automatically, unless borrowing is allowed.
     pub fn disown(&mut self) {
         self.data.affinity = None;
@@ -438,6 +465,12 @@ impl Block {
 
     fn allocation_sequence(&self, ordinal: usize) -> u64 {
         self.data.sequence_number_for_allocation.get(&ordinal.to_string()).copied().unwrap_or_default()
+    }
+
+    fn pick_next(&self, count: usize, reserved: &Reservations) -> Vec<(usize, IpAddr)> {
+        let restricted = reserved.touches(self.data.cidr);
+        let free = self.free_addresses().filter(|(_, addr)| !restricted || !reserved.contains(*addr));
+        free.take(count).collect()
     }
 
     fn free_addresses(&self) -> impl Iterator<Item = (usize, IpAddr)> + '_ {
@@ -508,25 +541,6 @@ fn is_cooldown_over(attribute: &AllocationAttribute, now: Timestamp, cooldown_se
         || released_at
             .parse::<Timestamp>()
             .map_or(true, |at| now.seconds_since(at) > i64::from(cooldown_seconds))
-}
-
-/// An owner in words: the pod if it is known, else the handle.
-fn describe(allocation: &Allocation<'_>) -> String {
-    if let Some(at) = &allocation.attribute.released_at {
-        return format!("nobody since {at}, but still cooling down");
-    }
-    let handle = allocation.handle().map(|h| format!("handle {h}"));
-    match (allocation.attr("namespace"), allocation.attr("pod")) {
-        (Some(namespace), Some(pod)) => {
-            let node = allocation.attr("node").map(|n| format!(" on node {n}")).unwrap_or_default();
-            let handle = handle.map(|h| format!(" ({h})")).unwrap_or_default();
-            format!("pod {namespace}/{pod}{node}{handle}")
-        }
-        _ => match (allocation.attr("type"), allocation.attr("node")) {
-            (Some(kind), Some(node)) => format!("{kind} of node {node}"),
-            _ => handle.unwrap_or_else(|| "an owner without handle".to_owned()),
-        },
-    }
 }
 
 #[cfg(test)]

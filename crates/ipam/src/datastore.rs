@@ -1,0 +1,212 @@
+//! Typed reads and writes of IPAM's objects.
+
+use crate::{DatastoreError, HandleId, keys};
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+use tortie_blocks::{Block, Owner};
+use tortie_model::value::{AllocationBlock, BlockAffinity, IpamHandle};
+use tortie_net::{Cidr, Family};
+use tortie_store::{Entry, Op, Precondition, Store, StoreError};
+
+/// States of an affinity.
+pub(crate) mod state {
+    /// The owner wants the block; others ignore this.
+    pub(crate) const PENDING: &str = "pending";
+    /// The block is the owner's.
+    pub(crate) const CONFIRMED: &str = "confirmed";
+    /// The block is being given up.
+    pub(crate) const PENDING_DELETION: &str = "pendingDeletion";
+}
+
+/// True if the affinity stands; old data has no state.
+pub(crate) fn is_confirmed(affinity: &BlockAffinity) -> bool {
+    affinity.state.is_empty() || affinity.state == state::CONFIRMED
+}
+
+/// A value and the revision it was read or written at.
+#[derive(Clone, Debug)]
+pub(crate) struct Versioned<T> {
+    pub(crate) value: T,
+    pub(crate) revision: u64,
+}
+
+/// What a write under a condition did.
+#[derive(Clone, Debug)]
+pub(crate) enum Written {
+    /// Done, at this revision.
+    Yes(u64),
+    /// The condition of this key was not true.
+    Lost { key: String },
+}
+
+/// A list of blocks.
+#[derive(Debug, Default)]
+pub(crate) struct Blocks {
+    /// Blocks that can be used.
+    pub(crate) blocks: Vec<Versioned<Block>>,
+    /// Prefixes of blocks that exist but cannot be used: malformed, or half-way deleted.
+    pub(crate) unusable: Vec<Cidr>,
+}
+
+/// The datastore, in IPAM's terms.
+#[derive(Clone)]
+pub(crate) struct Datastore {
+    store: Arc<dyn Store>,
+}
+
+impl Datastore {
+    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
+        Self { store }
+    }
+
+    pub(crate) async fn block(&self, cidr: Cidr) -> Result<Option<Versioned<Block>>, DatastoreError> {
+        let key = keys::block(cidr);
+        let Some(entry) = self.get(&key).await? else { return Ok(None) };
+        let data: AllocationBlock = parse(&entry, "block")?;
+        if data.deleted {
+            return Ok(None);
+        }
+        let value = Block::from_stored(data).map_err(|e| DatastoreError::Malformed {
+            key,
+            what: "block",
+            reason: e.to_string(),
+        })?;
+        Ok(Some(Versioned { value, revision: entry.revision }))
+    }
+
+    /// All blocks of a family, whosever they are.
+    pub(crate) async fn blocks(&self, family: Family) -> Result<Blocks, DatastoreError> {
+        let mut result = Blocks::default();
+        for entry in self.list(&keys::blocks(family)).await? {
+            let Some(cidr) = keys::parse_block(&entry.key) else {
+                tracing::warn!(key = %entry.key, "not the path of a block");
+                continue;
+            };
+            let parsed = parse::<AllocationBlock>(&entry, "block").and_then(|data| {
+                let deleted = data.deleted;
+                let block = Block::from_stored(data).map_err(|e| DatastoreError::Malformed {
+                    key: entry.key.to_string(),
+                    what: "block",
+                    reason: e.to_string(),
+                })?;
+                Ok((!deleted).then_some(block))
+            });
+            match parsed {
+                Ok(Some(value)) => result.blocks.push(Versioned { value, revision: entry.revision }),
+                Ok(None) => result.unusable.push(cidr),
+                Err(error) => {
+                    tracing::warn!(%error, "block is left alone");
+                    result.unusable.push(cidr);
+                }
+            }
+        }
+        Ok(result)
+    }
+
+    pub(crate) async fn affinity(
+        &self,
+        owner: &Owner,
+        cidr: Cidr,
+    ) -> Result<Option<Versioned<BlockAffinity>>, DatastoreError> {
+        self.get(&keys::affinity(owner, cidr)).await?.map(|entry| parse_affinity(&entry)).transpose()
+    }
+
+    /// All affinities of an owner.
+    pub(crate) async fn affinities(
+        &self,
+        owner: &Owner,
+    ) -> Result<Vec<(Cidr, Versioned<BlockAffinity>)>, DatastoreError> {
+        let entries = self.list(&keys::affinities(owner)).await?;
+        Ok(entries
+            .iter()
+            .filter_map(|entry| {
+                let cidr = keys::parse_affinity(owner, &entry.key)?;
+                match parse_affinity(entry) {
+                    Ok(affinity) => Some((cidr, affinity)),
+                    Err(error) => {
+                        tracing::warn!(%error, "affinity is left alone");
+                        None
+                    }
+                }
+            })
+            .collect())
+    }
+
+    pub(crate) async fn handle(
+        &self,
+        id: &HandleId,
+    ) -> Result<Option<Versioned<IpamHandle>>, DatastoreError> {
+        let Some(entry) = self.get(&keys::handle(id)).await? else { return Ok(None) };
+        Ok(Some(Versioned { value: parse(&entry, "handle")?, revision: entry.revision }))
+    }
+
+    /// All handles of the cluster.
+    pub(crate) async fn handles(&self) -> Result<Vec<(HandleId, Versioned<IpamHandle>)>, DatastoreError> {
+        let entries = self.list(keys::HANDLES).await?;
+        Ok(entries
+            .iter()
+            .filter_map(|entry| {
+                let id = keys::parse_handle(&entry.key)?;
+                let value =
+                    parse(entry, "handle").map_err(|error| tracing::warn!(%error, "handle is left alone"));
+                Some((id, Versioned { value: value.ok()?, revision: entry.revision }))
+            })
+            .collect())
+    }
+
+    pub(crate) async fn get(&self, key: &str) -> Result<Option<Entry>, DatastoreError> {
+        self.store.get(key).await.map_err(DatastoreError::call(format!("read {key}")))
+    }
+
+    pub(crate) async fn list(&self, prefix: &str) -> Result<Vec<Entry>, DatastoreError> {
+        let list = self.store.list(prefix).await.map_err(DatastoreError::call(format!("list {prefix}")))?;
+        Ok(list.entries)
+    }
+
+    /// Writes all or nothing (or a prefix, on stores without transactions); a false condition is no error.
+    pub(crate) async fn commit(&self, ops: Vec<Op>) -> Result<Written, DatastoreError> {
+        let doing = match ops.as_slice() {
+            [] => return Ok(Written::Yes(0)),
+            [one] => format!("write {}", one.key()),
+            [first, rest @ ..] => format!("write {} and {} more", first.key(), rest.len()),
+        };
+        match self.store.commit(ops).await {
+            Ok(revision) => Ok(Written::Yes(revision)),
+            Err(StoreError::Conflict { key, .. }) => Ok(Written::Lost { key }),
+            Err(error) => Err(DatastoreError::call(doing)(error)),
+        }
+    }
+}
+
+pub(crate) fn put<T: serde::Serialize>(key: String, value: &T, when: Precondition) -> Op {
+    let value = serde_json::to_vec(value).expect("IPAM's types have string keys only").into();
+    Op::Put { key, value, when, ttl: None }
+}
+
+pub(crate) fn put_block(block: &Block, when: Precondition) -> Op {
+    put(keys::block(block.cidr()), block.as_stored(), when)
+}
+
+pub(crate) fn delete(key: String, revision: u64) -> Op {
+    Op::Delete { key, when: Precondition::Revision(revision) }
+}
+
+pub(crate) fn put_affinity(owner: &Owner, cidr: Cidr, state: &str, when: Precondition) -> Op {
+    let value = BlockAffinity { state: state.to_owned(), deleted: false };
+    put(keys::affinity(owner, cidr), &value, when)
+}
+
+/// Old affinities have no value at all.
+fn parse_affinity(entry: &Entry) -> Result<Versioned<BlockAffinity>, DatastoreError> {
+    let value =
+        if entry.value.is_empty() { BlockAffinity::default() } else { parse(entry, "block affinity")? };
+    Ok(Versioned { value, revision: entry.revision })
+}
+
+pub(crate) fn parse<T: DeserializeOwned>(entry: &Entry, what: &'static str) -> Result<T, DatastoreError> {
+    serde_json::from_slice(&entry.value).map_err(|e| DatastoreError::Malformed {
+        key: entry.key.to_string(),
+        what,
+        reason: e.to_string(),
+    })
+}
