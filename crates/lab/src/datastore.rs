@@ -1,17 +1,21 @@
 //! The lab's datastore: a process, and the way to it.
 
 use crate::dirs::LabDir;
+use crate::fabric::{HOME, Plan};
 use crate::node::{StoreAddress, last_lines};
 use crate::process::{Process, ProcessSpec};
 use crate::records::Records;
 use crate::sandbox::{ARG0, SELF, STATE_DIR};
 use crate::spec::{Datastore as Kind, LabSpec};
 use anyhow::{Context as _, anyhow};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tortie_kernel_net::NetNs;
+use tortie_net::Family;
 use tortie_store::EmbeddedClient;
+use tortie_store_etcd::{EtcdConfig, EtcdStore};
 
 /// How long the process may take until it answers.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -27,13 +31,13 @@ pub(crate) struct Datastore {
 
 impl Datastore {
     /// Starts the process and waits until it answers.
-    pub(crate) async fn start(spec: &LabSpec, dir: &LabDir) -> anyhow::Result<Self> {
+    pub(crate) async fn start(spec: &LabSpec, dir: &LabDir, plan: &Plan) -> anyhow::Result<Self> {
         let part = dir.of_part("store");
         std::fs::create_dir_all(&part).with_context(|| format!("cannot create {}", part.display()))?;
         let home = NetNs::current()?;
         match spec.datastore {
             Kind::Embedded => embedded(&part, home).await,
-            Kind::Etcd => Err(anyhow!("etcd is not built yet")),
+            Kind::Etcd => etcd(&part, home, plan.home.host(Family::V4, HOME).addr).await,
         }
     }
 }
@@ -59,6 +63,50 @@ async fn embedded(part: &Path, home: NetNs) -> anyhow::Result<Datastore> {
     wait_for(&socket, &log).await?;
     let client = EmbeddedClient::connect(&socket).await.context("the store does not answer")?;
     Ok(Datastore { process, records: Records::new(Arc::new(client)), address: StoreAddress::Socket(socket) })
+}
+
+/// A real etcd, of one member.
+async fn etcd(part: &Path, home: NetNs, addr: IpAddr) -> anyhow::Result<Datastore> {
+    let log = part.join("etcd.log");
+    let (client, peer) = (format!("http://{addr}:2379"), "http://127.0.0.1:2380");
+    let data = Path::new(STATE_DIR).join("etcd").display().to_string();
+    let process = Process::start(ProcessSpec {
+        title: "etcd".to_owned(),
+        program: "etcd".into(),
+        arg0: None,
+        args: [
+            ["--name", "lab"],
+            ["--data-dir", &data],
+            ["--listen-client-urls", &client],
+            ["--advertise-client-urls", &client],
+            ["--listen-peer-urls", peer],
+            ["--initial-advertise-peer-urls", peer],
+            ["--initial-cluster", &format!("lab={peer}")],
+            ["--log-level", "warn"],
+            ["--logger", "zap"],
+        ]
+        .concat()
+        .into_iter()
+        .map(str::to_owned)
+        .collect(),
+        env: Vec::new(),
+        netns: home,
+        log: log.clone(),
+    })
+    .await
+    .context("is the package etcd-server installed?")?;
+    let deadline = Instant::now() + PATIENCE;
+    let store = loop {
+        match EtcdStore::connect(EtcdConfig::new([client.as_str()])).await {
+            Ok(store) => break store,
+            Err(e) if Instant::now() >= deadline => {
+                let words = last_lines(&log, 5);
+                return Err(anyhow!(e).context(format!("etcd did not start:\n  {words}")));
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    };
+    Ok(Datastore { process, records: Records::new(Arc::new(store)), address: StoreAddress::Etcd(client) })
 }
 
 /// Waits until a socket appears.

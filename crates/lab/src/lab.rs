@@ -46,7 +46,7 @@ impl Lab {
             .await
             .context("the fabric's builder died")??;
         sink.progress(format!("datastore: {}", spec.datastore)).await;
-        let store = Datastore::start(&spec, &dir).await?;
+        let store = Datastore::start(&spec, &dir, fabric.plan()).await?;
         store
             .records
             .create_all(&seed::objects(fabric.plan(), &spec))

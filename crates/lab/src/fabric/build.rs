@@ -16,6 +16,9 @@ const BRIDGE: &str = "br0";
 /// The one interface of nodes and outside hosts.
 const UPLINK: &str = "eth0";
 
+/// Host number of the sandbox's own namespace on its segment.
+pub(crate) const HOME: u8 = 2;
+
 /// Name of the outside host that is always there.
 pub(crate) const WORLD: &str = "world";
 
@@ -65,8 +68,10 @@ pub(crate) struct Fabric {
 impl Fabric {
     /// Makes all namespaces, links, addresses and routes. Blocks.
     pub(crate) fn build(plan: Plan) -> anyhow::Result<Self> {
-        lo_up(&NetNs::current()?)?;
+        let home = NetNs::current()?;
+        lo_up(&home)?;
         let router = namespace("router", true)?;
+        join_home(&home, &router, &plan.home).context("cannot join the sandbox to the router")?;
         let mut segments = Vec::new();
         for segment in &plan.segments {
             segments.push(make_segment(segment, &router)?);
@@ -187,25 +192,37 @@ impl Fabric {
 /// A new namespace with its loopback up.
 pub(crate) fn namespace(name: &str, forwards: bool) -> anyhow::Result<NetNs> {
     let netns = NetNs::create(Path::new(NETNS_DIR).join(name))?;
-    let wanted = EVERYWHERE.iter().chain(if forwards { FORWARDING } else { &[] });
     netns
-        .run(|| {
-            for (key, value) in wanted {
-                match sysctl::set(key, value) {
-                    // Kernels differ.
-                    Err(e) if e.is_missing() => {}
-                    other => other?,
-                }
-            }
-            Ok::<(), sysctl::SysctlError>(())
-        })?
+        .run(|| settings(EVERYWHERE).and_then(|()| settings(if forwards { FORWARDING } else { &[] })))?
         .with_context(|| format!("cannot set up the namespace {name}"))?;
     lo_up(&netns).with_context(|| format!("cannot bring up the loopback interface of {name}"))?;
     Ok(netns)
 }
 
+/// Sets sysctls of the current namespace.
+fn settings(wanted: &[(&str, &str)]) -> Result<(), sysctl::SysctlError> {
+    for (key, value) in wanted {
+        match sysctl::set(key, value) {
+            // Kernels differ.
+            Err(e) if e.is_missing() => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
 fn lo_up(netns: &NetNs) -> anyhow::Result<()> {
     Ok(Netlink::open_in(netns)?.set_link("lo", &LinkChange::up())?)
+}
+
+/// A cable from the sandbox's own namespace, where the datastore is, to the router.
+fn join_home(home: &NetNs, router: &NetNs, segment: &Segment) -> anyhow::Result<()> {
+    home.run(|| settings(EVERYWHERE))??;
+    Netlink::open_in(home)?.add_link(&NewLink::veth(UPLINK, VethPeer::new(segment.name).inside(router)))?;
+    Netlink::open_in(router)?.set_link(segment.name, &LinkChange::up())?;
+    address(router, segment.name, &Family::ALL.map(|f| segment.gateway(f)))?;
+    address(home, UPLINK, &Family::ALL.map(|f| segment.host(f, HOME)))?;
+    default_routes(home, segment)
 }
 
 /// A segment: a namespace with nothing but a bridge, to which the router is attached.
@@ -235,11 +252,13 @@ fn attach(
     let hosts = extra.iter().map(|a| IfAddr { addr: *a, len: Family::of(*a).bits() });
     let addresses: Vec<IfAddr> = addresses.iter().copied().chain(hosts).collect();
     address(netns, UPLINK, &addresses).with_context(|| format!("cannot give {name} its addresses"))?;
+    default_routes(netns, segment).with_context(|| format!("cannot give {name} a default route"))
+}
+
+fn default_routes(netns: &NetNs, segment: &Segment) -> anyhow::Result<()> {
     let netlink = Netlink::open_in(netns)?;
     for family in Family::ALL {
-        netlink
-            .add_route(&Route::via(Cidr::any(family), segment.gateway(family).addr, None))
-            .with_context(|| format!("cannot give {name} a default route"))?;
+        netlink.add_route(&Route::via(Cidr::any(family), segment.gateway(family).addr, None))?;
     }
     Ok(())
 }

@@ -84,6 +84,8 @@ pub(crate) struct Plan {
     /// Segments of nodes.
     pub(crate) segments: Vec<Segment>,
     pub(crate) outside: Segment,
+    /// Where the sandbox's own namespace is, with the datastore; the router has the first address.
+    pub(crate) home: Segment,
     pub(crate) nodes: Vec<NodeNet>,
 }
 
@@ -97,6 +99,7 @@ impl Plan {
         };
         // Documentation ranges: RFC 5737 and RFC 3849.
         let outside = Segment { name: "outside", v4: [203, 0, 113], v6: [0x2001, 0xdb8, 0x113] };
+        let home = Segment { name: "home", v4: [172, 31, 0], v6: [0xfd00, 0x31, 0] };
         let placed = (1..=nodes).map(|number| {
             let index = Self::segment_of(number, nodes, segments.len());
             let addresses = segments.get(index).map_or_else(
@@ -105,7 +108,7 @@ impl Plan {
             );
             NodeNet { name: format!("node{number}"), number, segment: index + 1, addresses }
         });
-        Self { nodes: placed.collect(), segments, outside }
+        Self { nodes: placed.collect(), segments, outside, home }
     }
 
     /// The first half of the nodes, rounded up, shares the first segment: with three nodes both kinds of path exist.
