@@ -8,6 +8,7 @@
 //! judging values is a step of its own.
 
 pub mod document;
+pub mod duration;
 mod int_or_string;
 pub mod k8s;
 pub mod meta;

@@ -1,5 +1,9 @@
 //! Typed keys of the model.
 
+mod path;
+
+pub use path::{affinities_prefix, blocks_prefix};
+
 use std::fmt;
 use tortie_net::Cidr;
 
@@ -176,6 +180,15 @@ pub enum Key {
     ReadyFlag,
     /// `/calico/v1/host/<h>/wireguard`.
     Wireguard(String),
+    /// `/calico/bgp/v1/global/<name>`.
+    BgpGlobalConfig(String),
+    /// `/calico/bgp/v1/host/<node>/<name>`.
+    BgpNodeConfig {
+        /// Node name.
+        node: String,
+        /// Parameter.
+        name: String,
+    },
     /// `/calico/resources/v3/projectcalico.org/<plural>[/<ns>]/<name>`.
     Resource(ResourceKey),
 }

@@ -1,5 +1,9 @@
 //! Values of the model: Calico's "v1" JSON, as Felix receives it.
 
+mod codec;
+
+pub use codec::ValueParseError;
+
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -11,6 +15,21 @@ pub type StringMap = BTreeMap<String, String>;
 
 fn is_false(b: &bool) -> bool {
     !*b
+}
+
+/// The model writes names of protocols in lower case.
+fn lower_case<S: serde::Serializer>(protocol: &Protocol, s: S) -> Result<S::Ok, S::Error> {
+    match protocol.name() {
+        Some(name) => s.serialize_str(&name.to_ascii_lowercase()),
+        None => protocol.serialize(s),
+    }
+}
+
+fn lower_case_if_any<S: serde::Serializer>(protocol: &Option<Protocol>, s: S) -> Result<S::Ok, S::Error> {
+    match protocol {
+        Some(protocol) => lower_case(protocol, s),
+        None => s.serialize_none(),
+    }
 }
 
 fn null_as_default<'de, D, T>(d: D) -> Result<T, D::Error>
@@ -52,8 +71,28 @@ pub enum Value {
     Config(String),
     /// Under `Key::ReadyFlag`.
     Ready(bool),
+    /// Under `Key::Wireguard`.
+    Wireguard(Wireguard),
     /// Under `Key::Resource`: the whole object as JSON.
     Resource(Arc<serde_json::Value>),
+}
+
+/// WireGuard of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Wireguard {
+    /// Address of the IPv4 tunnel.
+    #[serde(rename = "interfaceIPv4Addr", skip_serializing_if = "Option::is_none")]
+    pub interface_ipv4_addr: Option<IpAddr>,
+    /// Key of the IPv4 tunnel.
+    #[serde(rename = "publicKey", skip_serializing_if = "String::is_empty")]
+    pub public_key: String,
+    /// Address of the IPv6 tunnel.
+    #[serde(rename = "interfaceIPv6Addr", skip_serializing_if = "Option::is_none")]
+    pub interface_ipv6_addr: Option<IpAddr>,
+    /// Key of the IPv6 tunnel.
+    #[serde(rename = "publicKeyV6", skip_serializing_if = "String::is_empty")]
+    pub public_key_v6: String,
 }
 
 /// One port of an endpoint, by name.
@@ -62,6 +101,7 @@ pub struct EndpointPort {
     /// Name that rules refer to.
     pub name: String,
     /// Its protocol.
+    #[serde(serialize_with = "lower_case")]
     pub protocol: Protocol,
     /// Its number.
     pub port: u16,
@@ -144,10 +184,18 @@ pub struct HostEndpoint {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// Expected IPv4 addresses.
-    #[serde(rename = "expected_ipv4_addrs", skip_serializing_if = "Vec::is_empty", deserialize_with = "null_as_default")]
+    #[serde(
+        rename = "expected_ipv4_addrs",
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "null_as_default"
+    )]
     pub expected_ipv4_addrs: Vec<IpAddr>,
     /// Expected IPv6 addresses.
-    #[serde(rename = "expected_ipv6_addrs", skip_serializing_if = "Vec::is_empty", deserialize_with = "null_as_default")]
+    #[serde(
+        rename = "expected_ipv6_addrs",
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "null_as_default"
+    )]
     pub expected_ipv6_addrs: Vec<IpAddr>,
     /// Own labels.
     #[serde(skip_serializing_if = "StringMap::is_empty", deserialize_with = "null_as_default")]
@@ -256,9 +304,13 @@ pub struct Rule {
     pub action: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ip_version: Option<u8>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "lower_case_if_any")]
     pub protocol: Option<Protocol>,
-    #[serde(rename = "!protocol", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "!protocol",
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "lower_case_if_any"
+    )]
     pub not_protocol: Option<Protocol>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub icmp_type: Option<u8>,
@@ -288,17 +340,33 @@ pub struct Rule {
     pub dst_service: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub dst_service_ns: String,
-    #[serde(rename = "!src_nets", skip_serializing_if = "Vec::is_empty", deserialize_with = "null_as_default")]
+    #[serde(
+        rename = "!src_nets",
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "null_as_default"
+    )]
     pub not_src_nets: Vec<Cidr>,
     #[serde(rename = "!src_selector", skip_serializing_if = "String::is_empty")]
     pub not_src_selector: String,
-    #[serde(rename = "!src_ports", skip_serializing_if = "Vec::is_empty", deserialize_with = "null_as_default")]
+    #[serde(
+        rename = "!src_ports",
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "null_as_default"
+    )]
     pub not_src_ports: Vec<Port>,
     #[serde(rename = "!dst_selector", skip_serializing_if = "String::is_empty")]
     pub not_dst_selector: String,
-    #[serde(rename = "!dst_nets", skip_serializing_if = "Vec::is_empty", deserialize_with = "null_as_default")]
+    #[serde(
+        rename = "!dst_nets",
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "null_as_default"
+    )]
     pub not_dst_nets: Vec<Cidr>,
-    #[serde(rename = "!dst_ports", skip_serializing_if = "Vec::is_empty", deserialize_with = "null_as_default")]
+    #[serde(
+        rename = "!dst_ports",
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "null_as_default"
+    )]
     pub not_dst_ports: Vec<Port>,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub orig_src_selector: String,
@@ -439,10 +507,20 @@ pub struct AllocationAttribute {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handle_id: Option<String>,
     /// Owner's attributes: `pod`, `namespace`, `node`, `type`, ...
-    #[serde(default, rename = "secondary", skip_serializing_if = "StringMap::is_empty", deserialize_with = "null_as_default")]
+    #[serde(
+        default,
+        rename = "secondary",
+        skip_serializing_if = "StringMap::is_empty",
+        deserialize_with = "null_as_default"
+    )]
     pub active_owner_attrs: StringMap,
     /// Other owner during live migration.
-    #[serde(default, rename = "alternateOwnerAttrs", skip_serializing_if = "StringMap::is_empty", deserialize_with = "null_as_default")]
+    #[serde(
+        default,
+        rename = "alternateOwnerAttrs",
+        skip_serializing_if = "StringMap::is_empty",
+        deserialize_with = "null_as_default"
+    )]
     pub alternate_owner_attrs: StringMap,
     /// RFC 3339 time of a release that is cooling down.
     #[serde(default, rename = "releasedAt", skip_serializing_if = "Option::is_none")]
