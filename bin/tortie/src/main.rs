@@ -1,2 +1,60 @@
-//! The tortie command.
-fn main() {}
+//! The one binary: every daemon and the command line. Dispatch only; each component parses and runs itself.
+
+mod store;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Kubernetes networking and network policy that speaks Calico's formats.
+#[derive(Debug, Parser)]
+#[command(name = "tortie", version, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The node agent: policy, routes, BGP configuration, CNI server
+    Agent(tortie_agent::Args),
+    /// A cluster in a box: nodes, pods, policies and packets on this machine
+    Lab(tortie_lab::Args),
+    /// The embedded datastore
+    Store(store::Args),
+    // Policies without a cluster
+    // Policy(tortie_ctl::policy::Args),
+    /// The node that this command runs on
+    Node(tortie_ctl::node::Args),
+    /// The version
+    Version,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut out = std::io::stdout();
+    match dispatch(cli.command, &mut out) {
+        Ok(status) => status,
+        Err(error) => {
+            // Nothing is left to be told if stderr is closed.
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            let usage = error.downcast_ref::<tortie_agent::ConfigError>().is_some();
+            ExitCode::from(if usage { 64 } else { 2 })
+        }
+    }
+}
+
+fn dispatch(command: Command, out: &mut impl Write) -> Result<ExitCode> {
+    match command {
+        Command::Agent(args) => tortie_agent::run(args),
+        Command::Lab(args) => tortie_lab::run(args),
+        Command::Store(args) => store::run(args),
+        // Command::Policy(args) => tortie_ctl::policy::run(args, out),
+        Command::Node(args) => tortie_ctl::node::run(args, out),
+        Command::Version => {
+            writeln!(out, "tortie {}", env!("CARGO_PKG_VERSION"))?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

@@ -1,0 +1,465 @@
+//! The engine: the one owner of what the kernel should look like. See `docs/design/agent.md`.
+//!
+//! It runs on a thread of its own with a single-threaded runtime: netlink calls are synchronous and short, and
+//! everything else talks to it over bounded channels.
+
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::routing::Routing;
+use anyhow::Context as _;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot, watch};
+use tortie_agent_api::{EndpointStatus, NodeStatus};
+use tortie_calc::{Calc, CalcConfig, Update};
+use tortie_dataplane::Dataplane;
+use tortie_model::convert::{Converter, Options};
+use tortie_model::{Change, Key, Value};
+use tortie_runtime::Reporter;
+use tortie_sync::{Delta, Feed, View};
+
+/// How many waiting items one turn takes at most, so that a flood of events cannot keep the kernel waiting.
+const MAX_ITEMS_PER_TURN: usize = 256;
+
+/// Pause before a failed apply is tried again.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// What others ask of the engine.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// A write of our own that the store accepted: apply it before its event comes, and say when it is in the kernel.
+    Ahead { key: String, value: Option<Bytes>, revision: u64, applied: oneshot::Sender<Result<(), String>> },
+    /// Say when everything up to this revision is enforced.
+    Wait { revision: u64, routes: bool, reached: oneshot::Sender<u64> },
+    /// The state, for people.
+    Status(oneshot::Sender<NodeStatus>),
+}
+
+/// The engine's handle.
+#[derive(Clone, Debug)]
+pub(crate) struct Handle {
+    commands: mpsc::Sender<Command>,
+}
+
+impl Handle {
+    /// Hands over a write of our own. When this returns it is queued, before anything that the caller does next; the
+    /// future that it answers completes when it is in the kernel.
+    pub(crate) async fn ahead(
+        &self,
+        key: String,
+        value: Option<Bytes>,
+        revision: u64,
+    ) -> impl Future<Output = Result<(), String>> + use<> {
+        let (applied, answer) = oneshot::channel();
+        let queued = self.commands.send(Command::Ahead { key, value, revision, applied }).await.is_ok();
+        async move {
+            match answer.await {
+                Ok(outcome) if queued => outcome,
+                _ => Err("the agent is stopping".to_owned()),
+            }
+        }
+    }
+
+    pub(crate) async fn wait(&self, revision: u64, routes: bool) -> Option<u64> {
+        let (reached, answer) = oneshot::channel();
+        self.commands.send(Command::Wait { revision, routes, reached }).await.ok()?;
+        answer.await.ok()
+    }
+
+    pub(crate) async fn status(&self) -> Option<NodeStatus> {
+        let (to, answer) = oneshot::channel();
+        self.commands.send(Command::Status(to)).await.ok()?;
+        answer.await.ok()
+    }
+}
+
+/// What the engine is made of.
+pub(crate) struct Parts {
+    pub(crate) config: Arc<Config>,
+    pub(crate) feed: mpsc::Receiver<Feed>,
+    pub(crate) health: Reporter,
+    pub(crate) metrics: Metrics,
+    /// Where BIRD's configuration goes.
+    pub(crate) bird: watch::Sender<Option<String>>,
+    /// Becomes true at the first complete apply.
+    pub(crate) synced: watch::Sender<bool>,
+}
+
+/// Starts the engine in the network namespace of the caller, and answers when the kernel can be talked to.
+pub(crate) fn spawn(parts: Parts) -> anyhow::Result<Handle> {
+    let (commands, from) = mpsc::channel(256);
+    let (opened, outcome) = std::sync::mpsc::sync_channel(1);
+    std::thread::Builder::new().name("engine".to_owned()).spawn(move || {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                let _ = opened.send(Err(anyhow::Error::new(error).context("the engine cannot start")));
+                return;
+            }
+        };
+        runtime.block_on(async {
+            let config = tortie_dataplane::Config {
+                interface_prefix: parts.config.interface_prefix.clone(),
+                endpoint_to_host: parts.config.endpoint_to_host.clone(),
+            };
+            match Dataplane::open(&config) {
+                Ok(dataplane) => {
+                    let _ = opened.send(Ok(()));
+                    Engine::new(parts, dataplane).run(from).await;
+                }
+                Err(error) => {
+                    let _ = opened.send(Err(error.into()));
+                }
+            }
+        });
+    })?;
+    outcome.recv().context("the engine ended before it began")??;
+    Ok(Handle { commands })
+}
+
+struct Waiter {
+    revision: u64,
+    routes: bool,
+    reached: oneshot::Sender<u64>,
+}
+
+struct Engine {
+    config: Arc<Config>,
+    feed: mpsc::Receiver<Feed>,
+    health: Reporter,
+    metrics: Metrics,
+    bird: watch::Sender<Option<String>>,
+    synced: watch::Sender<bool>,
+
+    view: View,
+    converter: Converter,
+    calc: Calc,
+    dataplane: Dataplane,
+    routing: Routing,
+
+    started: Instant,
+    /// Why the store cannot be read, if so.
+    lost: Option<String>,
+    in_sync: bool,
+    enforced: u64,
+    /// Revision of the last change of each policy.
+    policies: BTreeMap<String, u64>,
+    /// Objects with problems, by path.
+    warnings: BTreeMap<Arc<str>, Vec<String>>,
+    waiters: Vec<Waiter>,
+    /// Own writes that are answered after the next apply.
+    ahead: Vec<oneshot::Sender<Result<(), String>>>,
+    updates: Vec<Update>,
+    /// What the last apply could not do.
+    failures: Vec<String>,
+    /// When something that is out of use can be removed from the kernel.
+    leftovers: Option<Duration>,
+}
+
+impl Engine {
+    fn new(parts: Parts, dataplane: Dataplane) -> Self {
+        let node = parts.config.node.clone();
+        Self {
+            feed: parts.feed,
+            health: parts.health,
+            metrics: parts.metrics,
+            bird: parts.bird,
+            synced: parts.synced,
+            view: View::default(),
+            converter: Converter::new(Options {
+                interface_prefix: parts.config.interface_prefix.clone(),
+                ..Options::default()
+            }),
+            calc: Calc::new(CalcConfig { node: node.clone(), ..CalcConfig::default() }),
+            dataplane,
+            routing: Routing::new(&node, &parts.config.interface_prefix),
+            started: Instant::now(),
+            lost: None,
+            in_sync: false,
+            enforced: 0,
+            policies: BTreeMap::new(),
+            warnings: BTreeMap::new(),
+            waiters: Vec::new(),
+            ahead: Vec::new(),
+            updates: Vec::new(),
+            failures: Vec::new(),
+            leftovers: None,
+            config: parts.config,
+        }
+    }
+
+    async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        // What fails closed comes first, before anything is known.
+        self.apply();
+        let refresh = Duration::from_secs(self.config.refresh_seconds.max(1));
+        let mut refresh = tokio::time::interval_at(tokio::time::Instant::now() + refresh, refresh);
+        let mut beat = tokio::time::interval(Duration::from_secs(10));
+        loop {
+            let again = self.again_after();
+            let mut dirty = true;
+            tokio::select! {
+                biased;
+                command = commands.recv() => match command {
+                    Some(command) => self.command(command),
+                    None => return,
+                },
+                item = self.feed.recv() => match item {
+                    Some(item) => self.item(item),
+                    None => return,
+                },
+                () = self.dataplane.changed() => self.dataplane.note(),
+                () = tokio::time::sleep(again.unwrap_or(RETRY)), if again.is_some() => {}
+                _ = refresh.tick(), if self.config.refresh_seconds > 0 => self.dataplane.resync(),
+                _ = beat.tick() => dirty = false,
+            }
+            for _ in 0..MAX_ITEMS_PER_TURN {
+                if let Ok(command) = commands.try_recv() {
+                    self.command(command);
+                } else if let Ok(item) = self.feed.try_recv() {
+                    self.item(item);
+                } else {
+                    break;
+                }
+            }
+            if dirty {
+                self.apply();
+            }
+            self.report();
+        }
+    }
+
+    /// When to apply again although nothing has changed.
+    fn again_after(&self) -> Option<Duration> {
+        let retry =
+            !self.failures.is_empty() || self.waiters.iter().any(|w| w.routes && w.revision <= self.enforced);
+        let retry = retry.then_some(RETRY);
+        [retry, self.leftovers].into_iter().flatten().min()
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Ahead { key, value, revision, applied } => {
+                if let Some(delta) = self.view.ahead(&key, value, revision) {
+                    self.delta(delta);
+                }
+                self.ahead.push(applied);
+            }
+            Command::Wait { revision, routes, reached } => {
+                self.waiters.push(Waiter { revision, routes, reached })
+            }
+            Command::Status(to) => {
+                let status = self.status();
+                // The asker may have gone away.
+                let _ = to.send(status);
+            }
+        }
+    }
+
+    fn item(&mut self, item: Feed) {
+        match item {
+            Feed::Snapshot(list) => {
+                let revision = list.revision;
+                let deltas = self.view.snapshot(list);
+                tracing::info!(
+                    revision,
+                    changes = deltas.len(),
+                    keys = self.view.len(),
+                    "datastore read completely"
+                );
+                self.metrics.resyncs.inc();
+                self.lost = None;
+                deltas.into_iter().for_each(|d| self.delta(d));
+                if !self.in_sync {
+                    self.in_sync = true;
+                    self.calc.on_in_sync();
+                }
+            }
+            Feed::Events(events) => {
+                self.lost = None;
+                let deltas = self.view.events(events);
+                deltas.into_iter().for_each(|d| self.delta(d));
+            }
+            Feed::Progress(revision) => {
+                self.lost = None;
+                self.view.progress(revision);
+            }
+            Feed::Lost(error) => self.lost = Some(error.to_string()),
+        }
+    }
+
+    fn delta(&mut self, delta: Delta) {
+        let (changes, problems) = self.converter.entry(&delta.key, delta.value.as_deref());
+        if problems.is_empty() {
+            self.warnings.remove(&delta.key);
+        } else {
+            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            for line in &lines {
+                tracing::warn!(object = %delta.key, problem = %line, "object has a problem");
+            }
+            self.warnings.insert(delta.key.clone(), lines);
+        }
+        for change in changes {
+            self.note_policy(&change, delta.revision);
+            self.routing.on_change(&change);
+            self.calc.on_change(change);
+        }
+    }
+
+    fn note_policy(&mut self, change: &Change, revision: u64) {
+        if let Key::Policy(id) = &change.key {
+            match &change.value {
+                Some(Value::Policy(_)) => self.policies.insert(id.to_string(), revision),
+                _ => self.policies.remove(&id.to_string()),
+            };
+        }
+    }
+
+    fn apply(&mut self) {
+        let started = Instant::now();
+        self.calc.flush(&mut self.updates);
+        let changed = !self.updates.is_empty();
+        for update in self.updates.drain(..) {
+            self.dataplane.update(&update);
+        }
+        let report = self.dataplane.apply();
+        if changed || report.writes > 0 {
+            self.metrics.apply.observe(started.elapsed());
+        }
+        if !report.errors.is_empty() {
+            self.metrics.failures.inc();
+            for error in report.errors.iter().filter(|e| !self.failures.contains(e)) {
+                tracing::warn!(%error, "the kernel does not have what it should have, trying again");
+            }
+        }
+        self.failures = report.errors;
+        self.leftovers = report.again_after;
+        if report.complete && self.in_sync {
+            self.enforced = self.view.revision();
+            self.synced.send_if_modified(|s| !std::mem::replace(s, true));
+        }
+        let outcome = if report.complete { Ok(()) } else { Err(self.failures.join("; ")) };
+        for applied in self.ahead.drain(..) {
+            let _ = applied.send(outcome.clone());
+        }
+        if self.in_sync
+            && let Some(text) = self.routing.render()
+        {
+            self.bird.send_replace(Some(text));
+        }
+        self.wake();
+    }
+
+    fn wake(&mut self) {
+        if self.waiters.is_empty() {
+            return;
+        }
+        let missing = self.waiters.iter().any(|w| w.routes) && !self.missing_routes().is_empty();
+        let enforced = self.enforced;
+        for waiter in std::mem::take(&mut self.waiters) {
+            if waiter.reached.is_closed() {
+                continue;
+            }
+            if waiter.revision <= enforced && !(waiter.routes && missing) {
+                let _ = waiter.reached.send(enforced);
+            } else {
+                self.waiters.push(waiter);
+            }
+        }
+    }
+
+    /// Blocks of other nodes without a route in the kernel.
+    fn missing_routes(&mut self) -> Vec<String> {
+        let wanted = self.routing.remote_blocks();
+        if wanted.is_empty() {
+            return Vec::new();
+        }
+        match self.dataplane.routed() {
+            Ok(routed) => wanted.iter().filter(|b| !routed.contains(b)).map(ToString::to_string).collect(),
+            Err(error) => vec![error],
+        }
+    }
+
+    fn reasons(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if !self.in_sync {
+            reasons.push("the datastore has not been read completely yet".to_owned());
+        }
+        if let Some(lost) = &self.lost {
+            reasons.push(lost.clone());
+        }
+        reasons.extend(self.failures.iter().cloned());
+        reasons
+    }
+
+    fn report(&self) {
+        let reasons = self.reasons();
+        self.health.report(if reasons.is_empty() { Ok(()) } else { Err(reasons.join("; ")) });
+        self.metrics.resync_state.set(match (&self.lost, self.in_sync) {
+            (Some(_), _) => 0.0,
+            (None, false) => 1.0,
+            (None, true) => 2.0,
+        });
+        self.metrics.endpoints.set(self.dataplane.workloads().len() as f64);
+        self.metrics.policies.set(self.policies.len() as f64);
+    }
+
+    fn status(&mut self) -> NodeStatus {
+        let reasons = self.reasons();
+        NodeStatus {
+            node: self.config.node.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            sync: match (&self.lost, self.in_sync) {
+                (Some(_), _) => "wait-for-datastore",
+                (None, false) => "resync",
+                (None, true) => "in-sync",
+            }
+            .to_owned(),
+            revision: self.view.revision(),
+            enforced_revision: self.enforced,
+            ready: reasons.is_empty(),
+            reasons,
+            endpoints: self.endpoints(),
+            policies: self.policies.clone(),
+            bgp: Vec::new(),
+            missing_routes: self.missing_routes(),
+            addresses: self.routing.own_addresses().iter().map(IpAddr::to_string).collect(),
+            warnings: self
+                .warnings
+                .iter()
+                .flat_map(|(key, lines)| lines.iter().map(move |l| format!("{key}: {l}")))
+                .chain(self.calc.diagnostics().iter().map(ToString::to_string))
+                .chain(self.dataplane.refused().iter().map(|r| format!("the kernel refuses {r}")))
+                .collect(),
+        }
+    }
+
+    fn endpoints(&self) -> Vec<EndpointStatus> {
+        let failing = |name: &str| self.failures.iter().any(|f| f.contains(name));
+        self.dataplane
+            .workloads()
+            .iter()
+            .map(|(id, local)| EndpointStatus {
+                workload: id.workload.clone(),
+                interface: local.endpoint.name.clone(),
+                addresses: local.endpoint.nets().map(|n| n.addr().to_string()).collect(),
+                state: match () {
+                    () if local.endpoint.state != "active" => "down",
+                    () if failing(&local.endpoint.name) => "error",
+                    () => "up",
+                }
+                .to_owned(),
+                policies: local
+                    .tiers
+                    .iter()
+                    .flat_map(|t| t.ingress.iter().chain(t.egress.iter().filter(|p| !t.ingress.contains(p))))
+                    .map(ToString::to_string)
+                    .collect(),
+            })
+            .collect()
+    }
+}

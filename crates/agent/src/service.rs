@@ -1,0 +1,123 @@
+//! Answers what comes in over the agent's socket.
+
+use crate::attach::{Attacher, chain};
+use crate::config::Config;
+use crate::engine::Handle;
+use crate::socket;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tortie_agent_api::{ApiError, BgpSession, NodeStatus, Request, Response, code};
+use tortie_bird::ProtocolState;
+use tortie_bird_control::Birdc;
+use tortie_ipam::Ipam;
+
+/// How long an ADD waits for the first complete apply after a start.
+const SYNC_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the answers need.
+pub(crate) struct Service {
+    pub(crate) config: Arc<Config>,
+    pub(crate) attacher: Arc<Attacher>,
+    pub(crate) engine: Handle,
+    pub(crate) in_sync: watch::Receiver<bool>,
+    pub(crate) ipam: Ipam,
+}
+
+impl socket::Service for Service {
+    async fn answer(&self, request: Request, netns: Option<OwnedFd>) -> Response {
+        match request {
+            Request::Add(args) => match self.wait_in_sync(SYNC_PATIENCE).await {
+                Ok(()) => self.attacher.add(&args, netns).await.map_or_else(Response::Error, Response::Added),
+                Err(error) => Response::Error(error),
+            },
+            Request::Del(args) => {
+                self.attacher.del(&args).await.map_or_else(Response::Error, |()| Response::Ok)
+            }
+            Request::Check(args) => {
+                self.attacher.check(&args).await.map_or_else(Response::Error, |()| Response::Ok)
+            }
+            Request::CniStatus => {
+                self.wait_in_sync(Duration::ZERO).await.map_or_else(Response::Error, |()| Response::Ok)
+            }
+            Request::Gc { valid } => match self.attacher.collect(&valid).await {
+                Ok(()) => Response::Ok,
+                Err(error) => Response::Error(error),
+            },
+            Request::NodeStatus => match self.status().await {
+                Some(status) => Response::NodeStatus(Box::new(status)),
+                None => Response::Error(stopping()),
+            },
+            Request::WaitEnforced { revision, timeout_ms, routes } => {
+                let limit = Duration::from_millis(timeout_ms);
+                match tokio::time::timeout(limit, self.engine.wait(revision, routes)).await {
+                    Ok(Some(revision)) => {
+                        Response::Enforced { reached: true, revision, missing_routes: Vec::new() }
+                    }
+                    Ok(None) => Response::Error(stopping()),
+                    Err(_) => {
+                        let status = self.engine.status().await.unwrap_or_default();
+                        Response::Enforced {
+                            reached: false,
+                            revision: status.enforced_revision,
+                            missing_routes: if routes { status.missing_routes } else { Vec::new() },
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Service {
+    async fn wait_in_sync(&self, limit: Duration) -> Result<(), ApiError> {
+        let mut in_sync = self.in_sync.clone();
+        if *in_sync.borrow()
+            || matches!(tokio::time::timeout(limit, in_sync.wait_for(|s| *s)).await, Ok(Ok(_)))
+        {
+            return Ok(());
+        }
+        let reasons = self.engine.status().await.map(|s| s.reasons).unwrap_or_default();
+        Err(ApiError {
+            code: code::TRY_AGAIN,
+            message: format!("the agent of node {} is not ready: {}", self.config.node, reasons.join("; ")),
+            details: "pods are attached as soon as their policy can be enforced".to_owned(),
+        })
+    }
+
+    async fn status(&self) -> Option<NodeStatus> {
+        let mut status = self.engine.status().await?;
+        if self.config.bird_config.is_some() {
+            match self.sessions().await {
+                Ok(sessions) => status.bgp = sessions,
+                Err(error) => status.warnings.push(format!("BIRD: {error}")),
+            }
+        }
+        if let Ok(facts) = self.ipam.facts().await {
+            status.warnings.extend(facts.problems.iter().cloned());
+        }
+        Some(status)
+    }
+}
+
+impl Service {
+    /// BGP sessions as BIRD sees them.
+    async fn sessions(&self) -> Result<Vec<BgpSession>, String> {
+        let socket = self.config.run_dir.join("bird.ctl");
+        let states =
+            async { Birdc::connect(&socket).await?.protocols().await }.await.map_err(|e| chain(&e))?;
+        let session = |p: ProtocolState| BgpSession {
+            peer: p.name.split_once('_').map(|(_, a)| a.to_owned()).unwrap_or_default(),
+            name: p.name,
+            state: p.state,
+            info: p.info,
+            since: p.since,
+        };
+        Ok(states.into_iter().filter(|p| p.kind == "BGP").map(session).collect())
+    }
+}
+
+fn stopping() -> ApiError {
+    ApiError { code: code::TRY_AGAIN, message: "the agent is stopping".to_owned(), details: String::new() }
+}
