@@ -10,6 +10,7 @@
 //!   may have happened: read before trying again.
 
 use bytes::Bytes;
+use std::collections::HashSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -171,6 +172,27 @@ impl Op {
         match self {
             Self::Put { key, .. } | Self::Delete { key, .. } => key,
         }
+    }
+
+    /// Refuses what no store accepts: an empty key, a key that occurs twice, a time to live of nothing.
+    pub fn check(ops: &[Self]) -> Result<(), StoreError> {
+        let invalid = |key: &str, reason: &str| {
+            Err(StoreError::Invalid { doing: format!("write of {key:?}"), reason: reason.to_owned() })
+        };
+        let mut keys = HashSet::with_capacity(ops.len());
+        for op in ops {
+            match op {
+                _ if op.key().is_empty() => return invalid("", "a key must not be empty"),
+                _ if !keys.insert(op.key()) => {
+                    return invalid(op.key(), "the key occurs twice in one commit");
+                }
+                Self::Put { key, ttl: Some(Duration::ZERO), .. } => {
+                    return invalid(key, "the time to live must be more than nothing");
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// The condition of the write.

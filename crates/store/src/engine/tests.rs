@@ -184,7 +184,7 @@ async fn wrong_commits_are_refused_with_the_reason() {
     let big =
         Op::Put { key: "/big".into(), value: vec![0; MAX_COMMIT].into(), when: Precondition::Any, ttl: None };
     let cases = [
-        (vec![put("", "1")], "a key has"),
+        (vec![put("", "1")], "empty"),
         (vec![put(&"x".repeat(MAX_KEY + 1), "1")], "a key has"),
         (vec![put("/a", "1"), put("/b", "1"), put("/a", "2")], "twice"),
         (vec![put_ttl("/a", Duration::ZERO)], "time to live"),

@@ -1,0 +1,135 @@
+//! Single calls.
+
+use crate::{Subject, delete, put, put_when, soon};
+use bytes::Bytes;
+use std::time::{Duration, Instant};
+use tortie_store::{Event, Op, Precondition, StoreError};
+
+/// What is written is read, with the revision that the write answered.
+pub async fn a_key_comes_back(subject: &Subject) {
+    assert_eq!(subject.store.get("/a").await.unwrap(), None);
+    let first = subject.commit(vec![put("/a", "1")]).await;
+    let second = subject.commit(vec![put("/a", "2")]).await;
+    assert_eq!(second, first + 1);
+    let entry = subject.store.get("/a").await.unwrap().unwrap();
+    assert_eq!((&*entry.key, &entry.value[..], entry.revision), ("/a", &b"2"[..], second));
+    let third = subject.commit(vec![delete("/a")]).await;
+    assert_eq!(third, second + 1);
+    assert_eq!(subject.store.get("/a").await.unwrap(), None);
+    assert_eq!(subject.store.get("").await.unwrap(), None, "the empty key is nowhere");
+}
+
+/// Values are bytes, of any size from none up.
+pub async fn binary_values_come_back(subject: &Subject) {
+    let every_byte: Vec<u8> = (0..=255).collect();
+    let large: Vec<u8> = every_byte.repeat(2000);
+    for value in [Vec::new(), vec![0], every_byte, large] {
+        subject.commit(vec![put("/binary", value.clone())]).await;
+        let entry = subject.store.get("/binary").await.unwrap().unwrap();
+        assert!(entry.value == value, "{} bytes came back as {}", value.len(), entry.value.len());
+        let list = subject.store.list("/binary").await.unwrap();
+        assert!(list.entries == [entry]);
+    }
+    // Keys are text, of any script.
+    subject.commit(vec![put("/ключ/鍵/🔑 with spaces%2f", "v")]).await;
+    assert_eq!(subject.keys("/ключ/").await, ["/ключ/鍵/🔑 with spaces%2f"]);
+}
+
+/// A list of nothing still has a revision to watch from.
+pub async fn an_empty_store_is_listed(subject: &Subject) {
+    let list = subject.store.list("").await.unwrap();
+    assert!(list.entries.is_empty() && list.revision > 0, "{list:?}");
+    let mut watch = subject.watch("", list.revision).await;
+    let revision = subject.commit(vec![put("/a", "1")]).await;
+    assert_eq!(revision, list.revision + 1);
+    assert_eq!(watch.take(1).await[0].revision(), revision);
+}
+
+/// `/a/b` covers `/a/bc`; `/a/b/` does not cover `/a/b`.
+pub async fn prefixes_are_plain_strings(subject: &Subject) {
+    let keys = ["/a", "/a/", "/a/b", "/a/b/", "/a/b/c", "/a/b/c/d", "/a/bc", "/a0", "/b", "a"];
+    for key in keys {
+        subject.commit(vec![put(key, "v")]).await;
+    }
+    let cases: [(&str, &[&str]); 8] = [
+        ("/a/b", &["/a/b", "/a/b/", "/a/b/c", "/a/b/c/d", "/a/bc"]),
+        ("/a/b/", &["/a/b/", "/a/b/c", "/a/b/c/d"]),
+        ("/a/bc", &["/a/bc"]),
+        ("/a/b/c", &["/a/b/c", "/a/b/c/d"]),
+        ("/a/x", &[]),
+        ("a", &["a"]),
+        ("/", &["/a", "/a/", "/a/b", "/a/b/", "/a/b/c", "/a/b/c/d", "/a/bc", "/a0", "/b"]),
+        ("", &["/a", "/a/", "/a/b", "/a/b/", "/a/b/c", "/a/b/c/d", "/a/bc", "/a0", "/b", "a"]),
+    ];
+    for (prefix, expected) in cases {
+        assert_eq!(subject.keys(prefix).await, expected, "under {prefix:?}");
+    }
+}
+
+/// A long list is complete, in order, and of one revision.
+pub async fn ten_thousand_keys_are_listed_in_order(subject: &Subject) {
+    const KEYS: usize = 10_000;
+    let mut revision = 0;
+    let all: Vec<String> = (0..KEYS).map(|n| format!("/many/{n:05}")).collect();
+    for part in all.chunks(100) {
+        revision = subject.commit(part.iter().map(|key| put(key, key.clone())).collect()).await;
+    }
+    let list = soon("a long list", subject.store.list("/many/")).await.unwrap();
+    assert_eq!(list.revision, revision);
+    assert_eq!(list.entries.len(), KEYS);
+    for (entry, key) in list.entries.iter().zip(&all) {
+        assert_eq!((&*entry.key, &entry.value[..]), (key.as_str(), key.as_bytes()));
+    }
+    assert_eq!(subject.keys("/many/0999").await.len(), 10);
+}
+
+/// What can never succeed is told apart from what may succeed later.
+pub async fn wrong_commits_are_refused(subject: &Subject) {
+    let before = subject.revision().await;
+    let no_time =
+        Op::Put { key: "/a".into(), value: Bytes::new(), when: Precondition::Any, ttl: Some(Duration::ZERO) };
+    let cases = [
+        vec![put("", "1")],
+        vec![put("/a", "1"), put("/a", "2")],
+        vec![put("/a", "1"), delete("/a")],
+        vec![put("/b", "1"), no_time],
+    ];
+    for ops in cases {
+        let error = subject.store.commit(ops.clone()).await.unwrap_err();
+        assert!(matches!(error, StoreError::Invalid { .. }), "{ops:?}: {error}");
+    }
+    assert_eq!(subject.revision().await, before);
+}
+
+/// A commit that changes nothing takes no revision and is seen by nobody.
+pub async fn a_deletion_of_nothing_changes_nothing(subject: &Subject) {
+    let revision = subject.commit(vec![put("/a", "1")]).await;
+    let mut watch = subject.watch("/", revision).await;
+    assert_eq!(subject.commit(vec![delete("/none")]).await, revision);
+    assert_eq!(subject.commit(Vec::new()).await, revision);
+    let next = subject.commit(vec![delete("/none"), put("/b", "1")]).await;
+    assert_eq!(next, revision + 1);
+    let seen = watch.take(1).await;
+    assert_eq!((&**seen[0].key(), seen[0].revision()), ("/b", next));
+}
+
+/// A key with a time to live ends by itself, not before its time, and not if written again without one.
+pub async fn keys_end_with_their_time_to_live(subject: &Subject) {
+    let time = Duration::from_secs(1);
+    let mortal = |key: &str| Op::Put {
+        key: key.to_owned(),
+        value: Bytes::from_static(b"v"),
+        when: Precondition::Any,
+        ttl: Some(time),
+    };
+    let start = Instant::now();
+    let revision = subject
+        .commit(vec![mortal("/ends/1"), mortal("/ends/2"), mortal("/stays"), put("/plain", "v")])
+        .await;
+    subject.commit(vec![put_when("/stays", "again", Precondition::Revision(revision))]).await;
+    let mut watch = subject.watch("/ends/", revision).await;
+    let ended = watch.take(2).await;
+    assert!(start.elapsed() >= time, "ended after {:?}", start.elapsed());
+    assert!(ended.iter().all(|event| matches!(event, Event::Delete { .. })), "{ended:?}");
+    assert_eq!(subject.keys("/").await, ["/plain", "/stays"]);
+}
