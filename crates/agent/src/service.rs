@@ -108,7 +108,7 @@ impl Service {
         let states =
             async { Birdc::connect(&socket).await?.protocols().await }.await.map_err(|e| chain(&e))?;
         let session = |p: ProtocolState| BgpSession {
-            peer: p.name.split_once('_').map(|(_, a)| a.to_owned()).unwrap_or_default(),
+            peer: peer_address(&p.name),
             name: p.name,
             state: p.state,
             info: p.info,
@@ -118,6 +118,36 @@ impl Service {
     }
 }
 
+/// The address in a protocol's name: `Mesh_10_0_0_2` is with 10.0.0.2, `Mesh_fd00__2` with fd00::2.
+fn peer_address(name: &str) -> String {
+    let Some((_, rest)) = name.split_once('_') else { return String::new() };
+    let (address, port) = rest.split_once("_port_").map_or((rest, None), |(a, p)| (a, Some(p)));
+    let parse = |separator| address.replace('_', separator).parse::<std::net::IpAddr>();
+    match (parse(".").or_else(|_| parse(":")), port) {
+        (Ok(ip), Some(port)) => format!("{ip} port {port}"),
+        (Ok(ip), None) => ip.to_string(),
+        (Err(_), _) => rest.to_owned(),
+    }
+}
+
 fn stopping() -> ApiError {
     ApiError { code: code::TRY_AGAIN, message: "the agent is stopping".to_owned(), details: String::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::peer_address;
+
+    #[test]
+    fn addresses_in_protocol_names() {
+        for (name, want) in [
+            ("Mesh_10_0_0_2", "10.0.0.2"),
+            ("Mesh_fd00_31_1__12", "fd00:31:1::12"),
+            ("Global_10_0_0_2_port_1790", "10.0.0.2 port 1790"),
+            ("static1", ""),
+            ("my_peer", "peer"),
+        ] {
+            assert_eq!(peer_address(name), want);
+        }
+    }
 }
