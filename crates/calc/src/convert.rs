@@ -4,21 +4,18 @@
 //! place, because what it was meant to keep out is not known.
 
 use crate::diagnostic::{Direction, Part, Problem, RuleProblem};
+use crate::lean::{LeanRule, Match};
 use crate::sets::Definition;
 use crate::update::{Action, Icmp, Rule, SetId, Side};
 use hashbrown::HashMap;
-use tortie_model::value;
 use tortie_net::{Cidr, Family, Port, PortRange, Protocol};
 use tortie_selector::{ParseError, Selector};
 
-/// Converts rules. Remembers parsed selectors, because many rules share one.
+/// Converts rules. Remembers parsed selectors until told to forget, because many rules share one.
 #[derive(Debug, Default)]
 pub(crate) struct Converter {
     parsed: HashMap<Box<str>, Selector>,
 }
-
-/// Parsed selectors to remember.
-const MAX_PARSED: usize = 4096;
 
 /// What a list of rules became.
 #[derive(Debug, Default)]
@@ -30,36 +27,46 @@ pub(crate) struct Converted {
 }
 
 /// One side of a user's rule.
+#[derive(Default)]
 struct Peer<'a> {
-    part: Part,
     nets: &'a [Cidr],
     not_nets: &'a [Cidr],
-    selector: &'a str,
-    not_selector: &'a str,
+    selector: Option<&'a str>,
+    not_selector: Option<&'a str>,
     ports: &'a [Port],
     not_ports: &'a [Port],
-    service: &'a str,
-    service_namespace: &'a str,
+    service: Option<&'a str>,
+}
+
+#[derive(Default)]
+struct Peers<'a> {
+    source: Peer<'a>,
+    destination: Peer<'a>,
+}
+
+impl<'a> Peers<'a> {
+    fn of(&mut self, part: Part) -> &mut Peer<'a> {
+        match part {
+            Part::Source => &mut self.source,
+            Part::Destination => &mut self.destination,
+        }
+    }
 }
 
 impl Converter {
     /// Converts the rules of one direction.
-    pub(crate) fn rules(&mut self, direction: Direction, rules: &[value::Rule]) -> Converted {
+    pub(crate) fn rules(&mut self, direction: Direction, rules: &[LeanRule]) -> Converted {
         let mut out = Converted { rules: Vec::with_capacity(rules.len()), ..Converted::default() };
         for (index, rule) in rules.iter().enumerate() {
             let index = index as u32;
-            let action = action(&rule.action);
             let sets_before = out.sets.len();
-            let converted = match action {
-                Some(action) => self.rule(rule, action, index, &mut out.sets),
-                None => Err(RuleProblem::Action { action: rule.action.clone() }),
-            };
+            let converted = self.rule(rule, index, &mut out.sets);
             match converted {
                 Ok(rule) => out.rules.push(rule),
                 Err(problem) => {
                     out.sets.truncate(sets_before);
                     out.problems.push(Problem::Rule { direction, index, problem });
-                    if !matches!(action, Some(Action::Allow | Action::Log)) {
+                    if !matches!(rule.action, Some(Action::Allow | Action::Log)) {
                         out.rules.push(deny_all(index));
                     }
                 }
@@ -68,56 +75,51 @@ impl Converter {
         out
     }
 
-    fn rule(
-        &mut self,
-        rule: &value::Rule,
-        action: Action,
-        index: u32,
-        sets: &mut Vec<Definition>,
-    ) -> Result<Rule, RuleProblem> {
-        let protocol = rule.protocol;
-        let source = Peer {
-            part: Part::Source,
-            nets: &rule.src_nets,
-            not_nets: &rule.not_src_nets,
-            selector: &rule.src_selector,
-            not_selector: &rule.not_src_selector,
-            ports: &rule.src_ports,
-            not_ports: &rule.not_src_ports,
-            service: &rule.src_service,
-            service_namespace: &rule.src_service_ns,
-        };
-        let destination = Peer {
-            part: Part::Destination,
-            nets: &rule.dst_nets,
-            not_nets: &rule.not_dst_nets,
-            selector: &rule.dst_selector,
-            not_selector: &rule.not_dst_selector,
-            ports: &rule.dst_ports,
-            not_ports: &rule.not_dst_ports,
-            service: &rule.dst_service,
-            service_namespace: &rule.dst_service_ns,
-        };
-        Ok(Rule {
-            action,
-            family: family(rule)?,
-            protocol,
-            not_protocol: rule.not_protocol,
-            icmp: icmp(rule.icmp_type, rule.icmp_code)?,
-            not_icmp: icmp(rule.not_icmp_type, rule.not_icmp_code)?,
-            source: self.side(&source, protocol, sets)?,
-            destination: self.side(&destination, protocol, sets)?,
-            index,
-        })
+    fn rule(&mut self, rule: &LeanRule, index: u32, sets: &mut Vec<Definition>) -> Result<Rule, RuleProblem> {
+        let mut out = Rule { action: rule.action.unwrap_or(Action::Deny), ..deny_all(index) };
+        let mut peers = Peers::default();
+        for part in &rule.matches {
+            match part {
+                Match::UnknownAction(action) => {
+                    return Err(RuleProblem::Action { action: action.to_string() });
+                }
+                Match::IpVersion(version) => {
+                    let family = Family::from_version(*version);
+                    out.family = Some(family.ok_or(RuleProblem::IpVersion { version: *version })?);
+                }
+                Match::Protocol { protocol, negated: false } => out.protocol = Some(*protocol),
+                Match::Protocol { protocol, negated: true } => out.not_protocol = Some(*protocol),
+                Match::Icmp { kind, code, negated } => {
+                    let kind = kind.ok_or(RuleProblem::IcmpCode { code: code.unwrap_or_default() })?;
+                    let icmp = Some(Icmp { kind, code: *code });
+                    if *negated { out.not_icmp = icmp } else { out.icmp = icmp }
+                }
+                Match::Nets { part, negated: false, nets } => peers.of(*part).nets = nets,
+                Match::Nets { part, negated: true, nets } => peers.of(*part).not_nets = nets,
+                Match::Selector { part, negated: false, text } => peers.of(*part).selector = Some(text),
+                Match::Selector { part, negated: true, text } => peers.of(*part).not_selector = Some(text),
+                Match::Ports { part, negated: false, ports } => peers.of(*part).ports = ports,
+                Match::Ports { part, negated: true, ports } => peers.of(*part).not_ports = ports,
+                Match::Service { part, service } => peers.of(*part).service = Some(service),
+            }
+        }
+        if out.family.is_none() {
+            // ICMP is of one family.
+            out.family = Family::ALL.into_iter().find(|&family| out.protocol == Some(Protocol::icmp(family)));
+        }
+        out.source = self.side(Part::Source, &peers.source, out.protocol, sets)?;
+        out.destination = self.side(Part::Destination, &peers.destination, out.protocol, sets)?;
+        Ok(out)
     }
 
     fn side(
         &mut self,
+        part: Part,
         peer: &Peer<'_>,
         protocol: Option<Protocol>,
         sets: &mut Vec<Definition>,
     ) -> Result<Side, RuleProblem> {
-        let (selector, not_selector) = self.selectors(peer)?;
+        let (selector, not_selector) = self.selectors(part, peer)?;
         let mut use_set = |definition: Definition| {
             let id = definition.id();
             sets.push(definition);
@@ -154,10 +156,9 @@ impl Converter {
         if let Some(selector) = not_selector {
             side.not_sets.push(use_set(Definition::Selector(selector)));
         }
-        if !peer.service.is_empty() {
-            let service = format!("{}/{}", peer.service_namespace, peer.service);
-            let with_ports = matches!(peer.part, Part::Destination);
-            let id = use_set(Definition::Service { service, with_ports });
+        if let Some(service) = peer.service {
+            let with_ports = part == Part::Destination;
+            let id = use_set(Definition::Service { service: service.to_owned(), with_ports });
             if with_ports { side.addr_port_sets.push(id) } else { side.sets.push(id) }
         }
         Ok(side)
@@ -165,21 +166,27 @@ impl Converter {
 
     /// The positive and the negative selector. If there are both they become one smaller positive one; the negative one
     /// alone must stay, because it also matches what is no endpoint.
-    fn selectors(&mut self, peer: &Peer<'_>) -> Result<(Option<Selector>, Option<Selector>), RuleProblem> {
-        let mut parse = |text: &str, negated: bool| match text {
-            "" => Ok(None),
-            text => match self.parse(text) {
-                Ok(selector) => Ok(Some(selector)),
-                Err(error) => Err(RuleProblem::Selector { part: peer.part, negated, error }),
-            },
+    fn selectors(
+        &mut self,
+        part: Part,
+        peer: &Peer<'_>,
+    ) -> Result<(Option<Selector>, Option<Selector>), RuleProblem> {
+        let mut parse = |text: Option<&str>, negated: bool| {
+            let parsed = text.map(|text| self.parse(text)).transpose();
+            parsed.map_err(|error| RuleProblem::Selector { part, negated, error })
         };
         let positive = parse(peer.selector, false)?;
         let negative = parse(peer.not_selector, true)?;
-        if positive.is_some() && negative.is_some() {
-            let both = format!("({}) && (!({}))", peer.selector, peer.not_selector);
-            return Ok((parse(&both, false)?, None));
+        if let (Some(selector), Some(not_selector)) = (peer.selector, peer.not_selector) {
+            let both = format!("({selector}) && (!({not_selector}))");
+            return Ok((parse(Some(&both), false)?, None));
         }
         Ok((positive, negative))
+    }
+
+    /// Forgets parsed selectors.
+    pub(crate) fn forget(&mut self) {
+        self.parsed = HashMap::new();
     }
 
     fn parse(&mut self, text: &str) -> Result<Selector, ParseError> {
@@ -187,9 +194,6 @@ impl Converter {
             return Ok(selector.clone());
         }
         let selector = Selector::parse(text)?;
-        if self.parsed.len() >= MAX_PARSED {
-            self.parsed.clear();
-        }
         self.parsed.insert(text.into(), selector.clone());
         Ok(selector)
     }
@@ -207,32 +211,6 @@ pub(crate) fn deny_all(index: u32) -> Rule {
         source: Side::default(),
         destination: Side::default(),
         index,
-    }
-}
-
-fn action(text: &str) -> Option<Action> {
-    match text.to_ascii_lowercase().as_str() {
-        "" | "allow" => Some(Action::Allow),
-        "deny" => Some(Action::Deny),
-        "pass" | "next-tier" => Some(Action::Pass),
-        "log" => Some(Action::Log),
-        _ => None,
-    }
-}
-
-/// The family that the rule asks for, or that its protocol implies.
-fn family(rule: &value::Rule) -> Result<Option<Family>, RuleProblem> {
-    match rule.ip_version {
-        Some(version) => Family::from_version(version).map(Some).ok_or(RuleProblem::IpVersion { version }),
-        None => Ok(Family::ALL.into_iter().find(|&family| rule.protocol == Some(Protocol::icmp(family)))),
-    }
-}
-
-fn icmp(kind: Option<u8>, code: Option<u8>) -> Result<Option<Icmp>, RuleProblem> {
-    match (kind, code) {
-        (Some(kind), code) => Ok(Some(Icmp { kind, code })),
-        (None, None) => Ok(None),
-        (None, Some(code)) => Err(RuleProblem::IcmpCode { code }),
     }
 }
 

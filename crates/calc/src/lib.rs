@@ -15,6 +15,8 @@
 
 mod convert;
 mod diagnostic;
+mod keyed;
+mod lean;
 mod local;
 mod members;
 mod services;
@@ -173,13 +175,14 @@ impl Calc {
                     Some(Value::WorkloadEndpoint(endpoint)) => Some(endpoint),
                     _ => None,
                 };
-                let text = format!("w\n{}\n{}\n{}\n{}", id.host, id.orchestrator, id.workload, id.endpoint);
+                let item_key =
+                    format!("w\n{}\n{}\n{}\n{}", id.host, id.orchestrator, id.workload, id.endpoint);
                 match &endpoint {
-                    Some(e) => self.sets.set_item(&text, &e.labels, &e.profile_ids, workload_item(e)),
-                    None => self.sets.remove_item(&text),
+                    Some(e) => self.sets.set_item(workload_item(item_key, e), &e.labels, &e.profile_ids),
+                    None => self.sets.remove_item(&item_key),
                 }
                 if id.host == self.config.node {
-                    self.local.set_workload(id, endpoint);
+                    self.local.set_workload(id, endpoint, &self.sets);
                 }
             }
             (Key::HostEndpoint { host, id }, value) => {
@@ -187,30 +190,30 @@ impl Calc {
                     Some(Value::HostEndpoint(endpoint)) => Some(endpoint),
                     _ => None,
                 };
-                let text = format!("h\n{host}\n{id}");
+                let item_key = format!("h\n{host}\n{id}");
                 match &endpoint {
-                    Some(e) => self.sets.set_item(&text, &e.labels, &e.profile_ids, host_item(e)),
-                    None => self.sets.remove_item(&text),
+                    Some(e) => self.sets.set_item(host_item(item_key, e), &e.labels, &e.profile_ids),
+                    None => self.sets.remove_item(&item_key),
                 }
                 if host == self.config.node {
-                    self.local.set_host(id, endpoint);
+                    self.local.set_host(id, endpoint, &self.sets);
                 }
             }
             (Key::NetworkSet(name), value) => {
-                let text = format!("n\n{name}");
+                let item_key = format!("n\n{name}");
                 match value {
                     Some(Value::NetworkSet(s)) => {
-                        self.sets.set_item(&text, &s.labels, &s.profile_ids, network_set_item(&s));
+                        self.sets.set_item(network_set_item(item_key, &s), &s.labels, &s.profile_ids);
                     }
-                    _ => self.sets.remove_item(&text),
+                    _ => self.sets.remove_item(&item_key),
                 }
             }
-            (Key::Policy(id), Some(Value::Policy(policy))) => self.local.set_policy(&id, Some(policy)),
+            (Key::Policy(id), Some(Value::Policy(policy))) => self.local.set_policy(&id, Some(&policy)),
             (Key::Policy(id), _) => self.local.set_policy(&id, None),
             (Key::Tier(name), Some(Value::Tier(tier))) => self.local.set_tier(&name, Some(tier)),
             (Key::Tier(name), _) => self.local.set_tier(&name, None),
             (Key::ProfileRules(name), Some(Value::ProfileRules(rules))) => {
-                self.local.set_profile(&name, Some(rules));
+                self.local.set_profile(&name, Some(&rules));
             }
             (Key::ProfileRules(name), _) => self.local.set_profile(&name, None),
             (Key::ProfileLabels(name), value) if self.config.profile_labels == ProfileLabels::Key => {
@@ -243,6 +246,7 @@ impl Calc {
     }
 
     fn set_profile_labels(&mut self, name: &str, labels: &StringMap) {
+        // The order matters not: who starts to use a profile later takes the labels from the sets.
         self.sets.set_parent(name, labels);
         self.local.set_parent(name, labels);
     }
@@ -278,23 +282,24 @@ impl Pools {
 }
 
 /// Addresses only: a workload does not own the rest of its prefix.
-fn workload_item(endpoint: &WorkloadEndpoint) -> Item {
+fn workload_item(key: String, endpoint: &WorkloadEndpoint) -> Item {
     let nets = endpoint.nets().map(|net| Cidr::host(net.addr())).collect();
-    Item { nets, ports: endpoint.ports.clone().into() }
+    Item { key: key.into(), nets, ports: endpoint.ports.clone().into() }
 }
 
-fn host_item(endpoint: &HostEndpoint) -> Item {
+fn host_item(key: String, endpoint: &HostEndpoint) -> Item {
     let addresses = endpoint.expected_ipv4_addrs.iter().chain(&endpoint.expected_ipv6_addrs);
-    Item { nets: addresses.map(|&addr| Cidr::host(addr)).collect(), ports: endpoint.ports.clone().into() }
+    let nets = addresses.map(|&addr| Cidr::host(addr)).collect();
+    Item { key: key.into(), nets, ports: endpoint.ports.clone().into() }
 }
 
 /// Kernel intervals cannot express a /0, so it becomes its two halves.
-fn network_set_item(set: &NetworkSet) -> Item {
+fn network_set_item(key: String, set: &NetworkSet) -> Item {
     let nets = set.nets.iter().flat_map(|&net| match net.is_any().then(|| halves(net.family())) {
         Some(halves) => halves.into_iter().flatten().collect::<Vec<_>>(),
         None => vec![net],
     });
-    Item { nets: nets.collect(), ports: Box::default() }
+    Item { key: key.into(), nets: nets.collect(), ports: Box::default() }
 }
 
 fn halves(family: Family) -> [Option<Cidr>; 2] {

@@ -7,6 +7,8 @@ mod rules;
 
 use crate::convert::Converter;
 use crate::diagnostic::{Diagnostic, Problem, Subject};
+use crate::keyed::Keyed;
+use crate::lean::{LeanRules, Texts};
 use crate::sets::Sets;
 use crate::update::Update;
 use endpoint::Endpoint;
@@ -14,7 +16,6 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use policy::{Place, Policy};
 use rules::{Profile, Rules};
-use slab::Slab;
 use std::sync::Arc;
 use tortie_labels::{Event, Index};
 use tortie_model::PolicyId;
@@ -35,13 +36,12 @@ pub(crate) struct Local {
     /// Local endpoints x policies.
     index: Index<EndpointSlot, PolicySlot>,
     tiers: HashMap<Box<str>, Tier>,
-    policies: Slab<Policy>,
-    policy_slots: HashMap<PolicyId, PolicySlot>,
+    texts: Texts,
+    policies: Keyed<Policy>,
     dirty_policies: Vec<PolicySlot>,
     profiles: HashMap<Arc<str>, Profile>,
     dirty_profiles: Vec<Arc<str>>,
-    endpoints: Slab<Endpoint>,
-    endpoint_slots: HashMap<LocalId, EndpointSlot>,
+    endpoints: Keyed<Endpoint>,
     dirty_endpoints: Vec<EndpointSlot>,
 }
 
@@ -59,13 +59,12 @@ impl Local {
             converter: Converter::default(),
             index: Index::new(),
             tiers: HashMap::new(),
-            policies: Slab::new(),
-            policy_slots: HashMap::new(),
+            texts: Texts::default(),
+            policies: Keyed::default(),
             dirty_policies: Vec::new(),
             profiles: HashMap::new(),
             dirty_profiles: Vec::new(),
-            endpoints: Slab::new(),
-            endpoint_slots: HashMap::new(),
+            endpoints: Keyed::default(),
             dirty_endpoints: Vec::new(),
         }
     }
@@ -73,38 +72,42 @@ impl Local {
     // === inputs ===
 
     /// Adds, changes or removes a policy.
-    pub(crate) fn set_policy(&mut self, id: &PolicyId, policy: Option<Arc<value::Policy>>) {
-        let slot = match (self.policy_slots.get(id), &policy) {
-            (Some(&slot), _) => slot,
+    pub(crate) fn set_policy(&mut self, id: &PolicyId, policy: Option<&value::Policy>) {
+        let slot = match (self.policies.find(id), policy) {
+            (Some(slot), _) => slot,
             (None, None) => return,
-            (None, Some(_)) => {
-                let slot = self.policies.insert(Policy::new(id.clone())) as u32;
-                self.policy_slots.insert(id.clone(), slot);
-                slot
-            }
+            (None, Some(_)) => self.policies.insert(Policy::new(id.clone())),
         };
-        let state = &mut self.policies[slot as usize];
-        if state.policy == policy {
+        let texts = &mut self.texts;
+        let wanted = policy.map(|p| LeanRules::new(texts, &p.inbound_rules, &p.outbound_rules));
+        let place = policy.map(|p| Place::new(texts, p)).unwrap_or_default();
+        let text = policy.map(|p| texts.share(&p.selector));
+        let state = &mut self.policies[slot];
+        let reselected = state.selector != text;
+        if !reselected && state.place == place && state.wanted == wanted {
             return;
         }
-        let selector = policy.as_ref().map(|p| Selector::parse(&p.selector));
-        let place = policy.as_ref().map(|p| Place::new(id, p)).unwrap_or_default();
         let moved = std::mem::replace(&mut state.place, place) != state.place;
-        state.policy = policy;
+        state.wanted = wanted;
         state.stale = true;
-        let (selector, error) = match selector {
-            Some(Ok(selector)) => (Some(selector), None),
-            Some(Err(error)) => (None, Some(error)),
-            None => (None, None),
-        };
-        state.selector_error = error;
         mark(&mut state.dirty, &mut self.dirty_policies, slot);
         let Self { index, policies, endpoints, dirty_policies, dirty_endpoints, .. } = self;
         if moved {
             for &endpoint in index.items(&slot) {
-                mark(&mut endpoints[endpoint as usize].dirty, dirty_endpoints, endpoint);
+                mark(&mut endpoints[endpoint].dirty, dirty_endpoints, endpoint);
             }
         }
+        if !reselected {
+            return;
+        }
+        let state = &mut policies[slot];
+        let (selector, error) = match text.as_deref().map(Selector::parse) {
+            Some(Ok(selector)) => (Some(selector), None),
+            Some(Err(error)) => (None, Some(Box::new(error))),
+            None => (None, None),
+        };
+        state.selector = text;
+        state.selector_error = error;
         let mut on = |event: Event<'_, EndpointSlot, PolicySlot>| {
             on_match(event, policies, dirty_policies, endpoints, dirty_endpoints);
         };
@@ -124,13 +127,17 @@ impl Local {
             None => self.tiers.remove(name),
         };
         // Tiers are few and seldom change.
-        for (slot, endpoint) in &mut self.endpoints {
-            mark(&mut endpoint.dirty, &mut self.dirty_endpoints, slot as u32);
+        for (slot, endpoint) in self.endpoints.iter_mut() {
+            mark(&mut endpoint.dirty, &mut self.dirty_endpoints, slot);
         }
     }
 
     /// Adds, changes or removes the rules of a profile.
-    pub(crate) fn set_profile(&mut self, name: &str, rules: Option<Arc<ProfileRules>>) {
+    pub(crate) fn set_profile(&mut self, name: &str, rules: Option<&ProfileRules>) {
+        if rules.is_none() && !self.profiles.contains_key(name) {
+            return;
+        }
+        let rules = rules.map(|r| LeanRules::new(&mut self.texts, &r.inbound_rules, &r.outbound_rules));
         self.profile(name, |profile| {
             profile.stale |= profile.rules != rules;
             profile.rules = rules;
@@ -139,15 +146,21 @@ impl Local {
 
     /// Sets the labels that a profile gives to endpoints.
     pub(crate) fn set_parent(&mut self, name: &str, labels: &StringMap) {
+        // Of the profiles of a cluster few are used here.
+        if self.profiles.get(name).is_some_and(|profile| profile.users > 0) {
+            self.set_labels(name, labels.iter().map(|(k, v)| (k.as_str(), v.as_str())));
+        }
+    }
+
+    fn set_labels<'a>(&mut self, name: &str, labels: impl IntoIterator<Item = (&'a str, &'a str)>) {
         let Self { index, policies, endpoints, dirty_policies, dirty_endpoints, .. } = self;
-        let labels = labels.iter().map(|(k, v)| (k.as_str(), v.as_str()));
         index.set_parent(name, labels, &mut |event| {
             on_match(event, policies, dirty_policies, endpoints, dirty_endpoints);
         });
     }
 
-    /// Changes a profile, which comes to life by it, and notes that it must be looked at.
-    fn profile(&mut self, name: &str, change: impl FnOnce(&mut Profile)) {
+    /// Changes a profile, which comes to life by it, and notes that it must be looked at. Answers how many use it.
+    fn profile(&mut self, name: &str, change: impl FnOnce(&mut Profile)) -> u32 {
         let (name, profile) = match self.profiles.get_key_value_mut(name) {
             Some((name, profile)) => (name.clone(), profile),
             None => {
@@ -160,6 +173,7 @@ impl Local {
             profile.dirty = true;
             self.dirty_profiles.push(name);
         }
+        profile.users
     }
 
     // === output ===
@@ -168,12 +182,12 @@ impl Local {
     pub(crate) fn flush_rules(&mut self, sets: &mut Sets) -> RuleUpdates {
         let mut out = RuleUpdates::default();
         for slot in std::mem::take(&mut self.dirty_policies) {
-            let policy = &mut self.policies[slot as usize];
+            let policy = &mut self.policies[slot];
             policy.dirty = false;
-            let wanted = policy.policy.as_ref().filter(|_| policy.is_active(self.staged));
-            match wanted {
+            match policy.wanted.as_ref().filter(|_| policy.is_active(self.staged)) {
                 Some(wanted) if policy.stale || policy.rules.is_none() => {
-                    let new = Rules::of_policy(&mut self.converter, sets, wanted);
+                    let Place { untracked, pre_dnat, .. } = policy.place;
+                    let new = Rules::new(&mut self.converter, sets, wanted, untracked, pre_dnat);
                     Rules::replace(&mut policy.rules, Some(new), sets);
                     policy.stale = false;
                 }
@@ -188,9 +202,8 @@ impl Local {
                 }
                 policy.told = now.cloned();
             }
-            if policy.policy.is_none() {
-                self.policy_slots.remove(&policy.id);
-                self.policies.remove(slot as usize);
+            if policy.wanted.is_none() {
+                self.policies.remove(slot);
             }
         }
         for name in std::mem::take(&mut self.dirty_profiles) {
@@ -204,14 +217,16 @@ impl Local {
                 entry.remove();
             }
         }
+        self.converter.forget();
         out.changes.sort_by(|a, b| rule_key(a).cmp(&rule_key(b)));
         out.removals.sort_by(|a, b| rule_key(b).cmp(&rule_key(a)));
         out
     }
 
     pub(crate) fn diagnostics(&self) -> impl Iterator<Item = Diagnostic> + '_ {
-        let policies = self.policies.iter().flat_map(|(_, state)| {
-            let error = state.selector_error.clone().map(|error| Problem::Selector { error });
+        let policies = self.policies.values().flat_map(|state| {
+            let error =
+                state.selector_error.as_ref().map(|error| Problem::Selector { error: (**error).clone() });
             let rules = state.rules.iter().flat_map(|rules| rules.problems.iter().cloned());
             let tier = state.rules.is_some().then(|| self.missing_tier(state)).flatten();
             let problems = error.into_iter().chain(rules).chain(tier);
@@ -233,30 +248,30 @@ impl Local {
 
     /// The policies that are active.
     pub(crate) fn active_policies(&self) -> impl Iterator<Item = &PolicyId> + '_ {
-        self.policies.iter().filter(|(_, p)| p.told.is_some()).map(|(_, p)| &p.id)
+        self.policies.values().filter(|p| p.told.is_some()).map(|p| &p.id)
     }
 }
 
 /// A policy started or stopped to apply to an endpoint of this node.
 fn on_match(
     event: Event<'_, EndpointSlot, PolicySlot>,
-    policies: &mut Slab<Policy>,
+    policies: &mut Keyed<Policy>,
     dirty_policies: &mut Vec<PolicySlot>,
-    endpoints: &mut Slab<Endpoint>,
+    endpoints: &mut Keyed<Endpoint>,
     dirty_endpoints: &mut Vec<EndpointSlot>,
 ) {
     let (policy, endpoint) = match event {
         Event::Started(&policy, &endpoint) => {
-            policies[policy as usize].matches += 1;
+            policies[policy].matches += 1;
             (policy, endpoint)
         }
         Event::Stopped(&policy, &endpoint) => {
-            policies[policy as usize].matches -= 1;
+            policies[policy].matches -= 1;
             (policy, endpoint)
         }
     };
-    mark(&mut policies[policy as usize].dirty, dirty_policies, policy);
-    mark(&mut endpoints[endpoint as usize].dirty, dirty_endpoints, endpoint);
+    mark(&mut policies[policy].dirty, dirty_policies, policy);
+    mark(&mut endpoints[endpoint].dirty, dirty_endpoints, endpoint);
 }
 
 /// Puts a slot on a list of dirty ones, once.

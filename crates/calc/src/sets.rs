@@ -1,5 +1,6 @@
 //! The sets that active rules refer to, and their members.
 
+use crate::keyed::{HasKey, Keyed};
 use crate::members::Members;
 use crate::services::{Slice, Slices};
 use crate::update::{Member, SetId, SetKind, Update};
@@ -57,8 +58,10 @@ impl Definition {
 }
 
 /// An endpoint or network set, as far as it makes members.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct Item {
+    /// Any text that is unique among items.
+    pub(crate) key: Box<str>,
     pub(crate) nets: Box<[Cidr]>,
     pub(crate) ports: Box<[EndpointPort]>,
 }
@@ -81,6 +84,14 @@ impl Item {
     }
 }
 
+impl HasKey for Item {
+    type Key = str;
+
+    fn key(&self) -> &str {
+        &self.key
+    }
+}
+
 /// A set in use.
 #[derive(Debug)]
 struct Set {
@@ -98,8 +109,7 @@ pub(crate) type SetSlot = u32;
 /// All items, and the sets in use over them.
 #[derive(Debug, Default)]
 pub(crate) struct Sets {
-    items: Slab<Item>,
-    item_slots: HashMap<Box<str>, u32>,
+    items: Keyed<Item>,
     index: Index<u32, SetSlot>,
     slices: Slices,
     by_id: HashMap<SetId, SetSlot>,
@@ -134,10 +144,10 @@ impl Table {
         item.contribute(definition, |member| members.remove(member));
     }
 
-    fn on_event(&mut self, items: &Slab<Item>, event: Event<'_, u32, SetSlot>) {
+    fn on_event(&mut self, items: &Keyed<Item>, event: Event<'_, u32, SetSlot>) {
         match event {
-            Event::Started(&set, &item) => self.add(set, &items[item as usize]),
-            Event::Stopped(&set, &item) => self.remove(set, &items[item as usize]),
+            Event::Started(&set, &item) => self.add(set, &items[item]),
+            Event::Stopped(&set, &item) => self.remove(set, &items[item]),
         }
     }
 }
@@ -145,36 +155,34 @@ impl Table {
 impl Sets {
     // === inputs ===
 
-    /// Adds or changes an item. The key is any text that is unique among items.
-    pub(crate) fn set_item(&mut self, key: &str, labels: &StringMap, parents: &[String], item: Item) {
-        let slot = match self.item_slots.get(key) {
-            Some(&slot) => slot,
-            None => {
-                let slot = self.items.insert(Item::default()) as u32;
-                self.item_slots.insert(key.into(), slot);
+    /// Adds or changes an item.
+    pub(crate) fn set_item(&mut self, item: Item, labels: &StringMap, parents: &[String]) {
+        let Self { items, index, table, .. } = self;
+        let slot = match items.find(&item.key) {
+            None => items.insert(item),
+            Some(slot) => {
+                if items[slot] != item {
+                    let old = std::mem::replace(&mut items[slot], item);
+                    for &set in index.matches(&slot) {
+                        table.add(set, &items[slot]);
+                        table.remove(set, &old);
+                    }
+                }
                 slot
             }
         };
-        let Self { items, index, table, .. } = self;
-        if items[slot as usize] != item {
-            let old = std::mem::replace(&mut items[slot as usize], item);
-            for &set in index.matches(&slot) {
-                table.add(set, &items[slot as usize]);
-                table.remove(set, &old);
-            }
-        }
         let labels = labels.iter().map(|(k, v)| (k.as_str(), v.as_str()));
         let parents = parents.iter().map(String::as_str);
         index.set_item(&slot, labels, parents, &mut |event| table.on_event(items, event));
     }
 
     pub(crate) fn remove_item(&mut self, key: &str) {
-        let Some(slot) = self.item_slots.remove(key) else {
+        let Some(slot) = self.items.find(key) else {
             return;
         };
         let Self { items, index, table, .. } = self;
         index.remove_item(&slot, &mut |event| table.on_event(items, event));
-        items.remove(slot as usize);
+        items.remove(slot);
     }
 
     /// Sets the labels that a profile gives to items; none is the same as no profile.
@@ -182,6 +190,11 @@ impl Sets {
         let Self { items, index, table, .. } = self;
         let labels = labels.iter().map(|(k, v)| (k.as_str(), v.as_str()));
         index.set_parent(name, labels, &mut |event| table.on_event(items, event));
+    }
+
+    /// The labels of a profile.
+    pub(crate) fn parent(&self, name: &str) -> impl Iterator<Item = (&str, &str)> {
+        self.index.parent(name)
     }
 
     /// Adds, changes or removes the EndpointSlice `namespace/name`.

@@ -28,7 +28,7 @@ pub struct Index<I, S> {
     classes: Slab<Class<I>>,
     class_slots: HashTable<u32>,
     parents: Slab<Parent>,
-    parent_slots: HashMap<Box<str>, u32>,
+    parent_slots: HashTable<u32>,
     selectors: Slab<Filed<S>>,
     selector_slots: HashMap<S, u32>,
     /// Names that selectors are filed under.
@@ -68,7 +68,7 @@ struct Parent {
 #[derive(Debug)]
 struct Filed<S> {
     id: S,
-    selector: Selector,
+    canonical: Box<str>,
     program: Program,
     under: Under,
 }
@@ -171,15 +171,21 @@ impl<I: Clone + Eq + Hash, S: Clone + Eq + Hash> Index<I, S> {
 
     /// Removes a parent's labels.
     pub fn remove_parent(&mut self, name: &str, on: &mut impl FnMut(Event<'_, I, S>)) {
-        if self.parent_slots.contains_key(name) {
+        if self.find_parent(name).is_some() {
             self.set_parent(name, [], on);
         }
+    }
+
+    /// The labels of a parent.
+    pub fn parent(&self, name: &str) -> impl Iterator<Item = (&str, &str)> {
+        let labels = self.find_parent(name).map(|slot| &self.parents[slot as usize].labels);
+        labels.into_iter().flatten().map(|&(name, value)| (self.symbols.text(name), self.symbols.text(value)))
     }
 
     /// Adds or replaces a selector. Only differences between the old and the new are reported.
     pub fn set_selector(&mut self, id: &S, selector: &Selector, on: &mut impl FnMut(Event<'_, I, S>)) {
         let old = self.selector_slots.get(id).copied();
-        if old.is_some_and(|slot| self.selectors[slot as usize].selector == *selector) {
+        if old.is_some_and(|slot| *self.selectors[slot as usize].canonical == *selector.canonical()) {
             return;
         }
         let before = old.map(|slot| self.unfile(slot)).unwrap_or_default();
@@ -348,19 +354,30 @@ impl<I: Clone + Eq + Hash, S: Clone + Eq + Hash> Index<I, S> {
     // === parents ===
 
     fn parent_slot(&mut self, name: &str) -> u32 {
-        if let Some(&slot) = self.parent_slots.get(name) {
+        if let Some(slot) = self.find_parent(name) {
             return slot;
         }
         let slot = self.parents.insert(Parent { name: name.into(), ..Parent::default() }) as u32;
-        self.parent_slots.insert(name.into(), slot);
+        let (parents, hasher) = (&self.parents, &self.hasher);
+        self.parent_slots.insert_unique(hasher.hash_one(name), slot, |&slot| {
+            hasher.hash_one(&*parents[slot as usize].name)
+        });
         slot
+    }
+
+    fn find_parent(&self, name: &str) -> Option<u32> {
+        let hash = self.hasher.hash_one(name);
+        self.parent_slots.find(hash, |&slot| *self.parents[slot as usize].name == *name).copied()
     }
 
     fn drop_parent_if_unused(&mut self, slot: u32) {
         let parent = &self.parents[slot as usize];
         if parent.labels.is_empty() && parent.classes.is_empty() {
             let parent = self.parents.remove(slot as usize);
-            self.parent_slots.remove(&parent.name);
+            let hash = self.hasher.hash_one(&*parent.name);
+            if let Ok(entry) = self.parent_slots.find_entry(hash, |&s| s == slot) {
+                entry.remove();
+            }
         }
     }
 
@@ -409,7 +426,12 @@ impl<I: Clone + Eq + Hash, S: Clone + Eq + Hash> Index<I, S> {
                 values.iter().for_each(|value| entry.selectors_by_value.insert(*value, slot));
             }
         }
-        self.selectors.insert(Filed { id: id.clone(), selector: selector.clone(), program, under });
+        self.selectors.insert(Filed {
+            id: id.clone(),
+            canonical: selector.canonical().into(),
+            program,
+            under,
+        });
         self.selector_slots.insert(id.clone(), slot);
         slot
     }
@@ -537,7 +559,7 @@ impl<I, S> Default for Index<I, S> {
             classes: Slab::new(),
             class_slots: HashTable::new(),
             parents: Slab::new(),
-            parent_slots: HashMap::new(),
+            parent_slots: HashTable::new(),
             selectors: Slab::new(),
             selector_slots: HashMap::new(),
             names: HashMap::new(),

@@ -2,6 +2,8 @@
 
 use super::policy::{Policy, tier_key};
 use super::{EndpointSlot, Local, mark, on_match};
+use crate::keyed::HasKey;
+use crate::sets::Sets;
 use crate::update::{Action, EndpointTier, LocalHost, LocalWorkload, Update};
 use crate::view::Stage;
 use std::sync::Arc;
@@ -36,6 +38,14 @@ pub(super) struct Endpoint {
     pub(super) dirty: bool,
 }
 
+impl HasKey for Endpoint {
+    type Key = LocalId;
+
+    fn key(&self) -> &LocalId {
+        &self.id
+    }
+}
+
 /// Policies of one tier that apply to an endpoint, in order; staged ones among them.
 pub(crate) struct Applied<'a> {
     pub(crate) tier: &'a Arc<str>,
@@ -61,27 +71,40 @@ impl Value {
 
 impl Local {
     /// Adds, changes or removes a workload endpoint of this node.
-    pub(crate) fn set_workload(&mut self, id: WorkloadId, endpoint: Option<Arc<WorkloadEndpoint>>) {
-        self.set_endpoint(LocalId::Workload(id), endpoint.map(Value::Workload));
+    pub(crate) fn set_workload(
+        &mut self,
+        id: WorkloadId,
+        endpoint: Option<Arc<WorkloadEndpoint>>,
+        sets: &Sets,
+    ) {
+        self.set_endpoint(LocalId::Workload(id), endpoint.map(Value::Workload), sets);
     }
 
     /// Adds, changes or removes a host endpoint of this node.
-    pub(crate) fn set_host(&mut self, id: String, endpoint: Option<Arc<HostEndpoint>>) {
-        self.set_endpoint(LocalId::Host(id), endpoint.map(Value::Host));
+    pub(crate) fn set_host(&mut self, id: String, endpoint: Option<Arc<HostEndpoint>>, sets: &Sets) {
+        self.set_endpoint(LocalId::Host(id), endpoint.map(Value::Host), sets);
     }
 
-    fn set_endpoint(&mut self, id: LocalId, value: Option<Value>) {
-        let slot = match (self.endpoint_slots.get(&id), &value) {
-            (Some(&slot), _) => slot,
+    /// One more endpoint has the profile. The first brings the profile's labels here.
+    fn use_profile(&mut self, name: &str, sets: &Sets) {
+        if self.profile(name, |profile| profile.users += 1) == 1 {
+            self.set_labels(name, sets.parent(name));
+        }
+    }
+
+    fn leave_profile(&mut self, name: &str) {
+        if self.profile(name, |profile| profile.users -= 1) == 0 {
+            self.set_labels(name, []);
+        }
+    }
+
+    fn set_endpoint(&mut self, id: LocalId, value: Option<Value>, sets: &Sets) {
+        let slot = match (self.endpoints.find(&id), &value) {
+            (Some(slot), _) => slot,
             (None, None) => return,
-            (None, Some(_)) => {
-                let new = Endpoint { id: id.clone(), value: None, told: None, dirty: false };
-                let slot = self.endpoints.insert(new) as u32;
-                self.endpoint_slots.insert(id, slot);
-                slot
-            }
+            (None, Some(_)) => self.endpoints.insert(Endpoint { id, value: None, told: None, dirty: false }),
         };
-        let endpoint = &mut self.endpoints[slot as usize];
+        let endpoint = &mut self.endpoints[slot];
         if endpoint.value == value {
             return;
         }
@@ -91,8 +114,8 @@ impl Local {
         let before = old.as_ref().map(Value::profiles).unwrap_or_default();
         let after = value.as_ref().map(Value::profiles).unwrap_or_default();
         if before != after {
-            distinct(after).for_each(|name| self.profile(name, |profile| profile.users += 1));
-            distinct(before).for_each(|name| self.profile(name, |profile| profile.users -= 1));
+            distinct(after).for_each(|name| self.use_profile(name, sets));
+            distinct(before).for_each(|name| self.leave_profile(name));
         }
 
         let Self { index, policies, endpoints, dirty_policies, dirty_endpoints, .. } = self;
@@ -111,10 +134,10 @@ impl Local {
     /// Tells changed endpoints. Answers the updates of removed ones.
     pub(crate) fn flush_endpoints(&mut self, out: &mut Vec<Update>) -> Vec<Update> {
         let mut dirty = std::mem::take(&mut self.dirty_endpoints);
-        dirty.sort_by(|&a, &b| self.endpoints[a as usize].id.cmp(&self.endpoints[b as usize].id));
+        dirty.sort_by(|&a, &b| self.endpoints[a].id.cmp(&self.endpoints[b].id));
         let mut removed = Vec::new();
         for slot in dirty {
-            let endpoint = &self.endpoints[slot as usize];
+            let endpoint = &self.endpoints[slot];
             let now = endpoint.value.as_ref().map(|value| self.calculate(slot, value));
             if now != endpoint.told {
                 let update = match (&endpoint.id, &now) {
@@ -127,12 +150,11 @@ impl Local {
                 };
                 if now.is_some() { out.push(update) } else { removed.push(update) }
             }
-            let endpoint = &mut self.endpoints[slot as usize];
+            let endpoint = &mut self.endpoints[slot];
             endpoint.dirty = false;
             endpoint.told = now;
             if endpoint.value.is_none() {
-                self.endpoint_slots.remove(&endpoint.id);
-                self.endpoints.remove(slot as usize);
+                self.endpoints.remove(slot);
             }
         }
         removed.reverse();
@@ -194,10 +216,10 @@ impl Local {
         let mut policies: Vec<_> = self
             .index
             .matches(&slot)
-            .map(|&policy| &self.policies[policy as usize])
+            .map(|&policy| &self.policies[policy])
             .map(|policy| (tier_key(&policy.place.tier, self.tiers.get(&*policy.place.tier)), policy))
             .collect();
-        policies.sort_by(|(a_tier, a), (b_tier, b)| a_tier.cmp(b_tier).then_with(|| a.place.cmp(&b.place)));
+        policies.sort_by(|(a_tier, a), (b_tier, b)| a_tier.cmp(b_tier).then_with(|| a.cmp_place(b)));
         let tiers = policies.chunk_by(|(a, _), (b, _)| a == b);
         tiers
             .filter_map(|chunk| Some((&chunk.first()?.1.place.tier, chunk)))
@@ -218,13 +240,13 @@ impl Local {
 
     /// The policies that apply to an endpoint, in order; `None` if there is no such endpoint.
     pub(crate) fn applied_to(&self, id: &LocalId) -> Option<Vec<Applied<'_>>> {
-        let slot = *self.endpoint_slots.get(id)?;
-        self.endpoints[slot as usize].value.as_ref().map(|_| self.applied(slot))
+        let slot = self.endpoints.find(id)?;
+        self.endpoints[slot].value.as_ref().map(|_| self.applied(slot))
     }
 
     /// The endpoints of this node.
     pub(crate) fn endpoints(&self) -> impl Iterator<Item = &LocalId> + '_ {
-        self.endpoints.iter().filter(|(_, e)| e.value.is_some()).map(|(_, e)| &e.id)
+        self.endpoints.values().filter(|e| e.value.is_some()).map(|e| &e.id)
     }
 }
 

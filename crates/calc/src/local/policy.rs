@@ -1,6 +1,8 @@
 //! A policy, and where it stands among others.
 
 use super::rules::Rules;
+use crate::keyed::HasKey;
+use crate::lean::{LeanRules, Texts};
 use crate::update::ActivePolicy;
 use crate::view::{AppliedPolicy, Stage};
 use std::cmp::Ordering;
@@ -13,12 +15,14 @@ use tortie_selector::ParseError;
 #[derive(Debug)]
 pub(crate) struct Policy {
     pub(crate) id: PolicyId,
-    pub(super) policy: Option<Arc<value::Policy>>,
-    pub(super) selector_error: Option<ParseError>,
+    /// `None` when it is gone.
+    pub(super) wanted: Option<LeanRules>,
+    pub(super) selector: Option<Arc<str>>,
+    pub(super) selector_error: Option<Box<ParseError>>,
     pub(super) place: Place,
     /// Local endpoints that it applies to.
     pub(super) matches: u32,
-    /// `policy` changed after `rules` were made of it.
+    /// `wanted` changed after `rules` were made of it.
     pub(super) stale: bool,
     pub(super) rules: Option<Rules>,
     pub(super) told: Option<Arc<ActivePolicy>>,
@@ -29,7 +33,8 @@ impl Policy {
     pub(super) fn new(id: PolicyId) -> Self {
         Self {
             id,
-            policy: None,
+            wanted: None,
+            selector: None,
             selector_error: None,
             place: Place::default(),
             matches: 0,
@@ -48,10 +53,27 @@ impl Policy {
 }
 
 impl Policy {
+    /// Within a tier: by order, then by the text `name/namespace/kind`.
+    pub(super) fn cmp_place(&self, other: &Self) -> Ordering {
+        fn text(id: &PolicyId) -> impl Iterator<Item = u8> + '_ {
+            let parts = [&id.name, "/", &id.namespace, "/", id.kind.as_str()];
+            parts.into_iter().flat_map(str::bytes)
+        }
+        self.place.order.cmp(&other.place.order).then_with(|| text(&self.id).cmp(text(&other.id)))
+    }
+
     pub(crate) fn applied(&self) -> AppliedPolicy {
         let Place { ingress, egress, forward, .. } = self.place;
         let stage = self.place.stage();
         AppliedPolicy { id: self.id.clone(), ingress, egress, stage, forward }
+    }
+}
+
+impl HasKey for Policy {
+    type Key = PolicyId;
+
+    fn key(&self) -> &PolicyId {
+        &self.id
     }
 }
 
@@ -60,22 +82,19 @@ impl Policy {
 pub(super) struct Place {
     pub(super) tier: Arc<str>,
     order: Order,
-    /// `name/namespace/kind`, which decides between equal orders.
-    tie: Box<str>,
     pub(super) ingress: bool,
     pub(super) egress: bool,
-    untracked: bool,
-    pre_dnat: bool,
+    pub(super) untracked: bool,
+    pub(super) pre_dnat: bool,
     pub(super) forward: bool,
     needed_on_every_node: bool,
 }
 
 impl Place {
-    pub(super) fn new(id: &PolicyId, policy: &value::Policy) -> Self {
+    pub(super) fn new(texts: &mut Texts, policy: &value::Policy) -> Self {
         Self {
-            tier: policy.tier_name().into(),
+            tier: texts.share(policy.tier_name()),
             order: Order::new(policy.order),
-            tie: format!("{}/{}/{}", id.name, id.namespace, id.kind.as_str()).into(),
             ingress: policy.applies_ingress(),
             egress: policy.applies_egress(),
             untracked: policy.do_not_track,
@@ -95,11 +114,6 @@ impl Place {
             (false, true) => Stage::PreDnat,
             (false, false) => Stage::Normal,
         }
-    }
-
-    /// Within a tier: by order, then by name.
-    pub(super) fn cmp(&self, other: &Self) -> Ordering {
-        self.order.cmp(&other.order).then_with(|| self.tie.cmp(&other.tie))
     }
 }
 

@@ -3,10 +3,10 @@
 use super::RuleUpdates;
 use crate::convert::{Converter, deny_all};
 use crate::diagnostic::{Direction, Problem};
+use crate::lean::LeanRules;
 use crate::sets::{SetSlot, Sets};
 use crate::update::{ActivePolicy, Update};
 use std::sync::Arc;
-use tortie_model::value::{self, ProfileRules};
 
 /// Converted rules. The sets must be given back by [`Rules::replace`].
 #[derive(Debug)]
@@ -17,19 +17,6 @@ pub(super) struct Rules {
 }
 
 impl Rules {
-    pub(super) fn of_policy(converter: &mut Converter, sets: &mut Sets, policy: &value::Policy) -> Self {
-        let mut rules = Self::new(converter, sets, &policy.inbound_rules, &policy.outbound_rules);
-        if let Some(active) = Arc::get_mut(&mut rules.active) {
-            active.untracked = policy.do_not_track;
-            active.pre_dnat = policy.pre_dnat;
-        }
-        rules
-    }
-
-    fn of_profile(converter: &mut Converter, sets: &mut Sets, rules: &ProfileRules) -> Self {
-        Self::new(converter, sets, &rules.inbound_rules, &rules.outbound_rules)
-    }
-
     /// Rules of a profile that is not there: it could have denied anything.
     fn of_missing_profile() -> Self {
         let deny = || vec![deny_all(0)];
@@ -37,19 +24,20 @@ impl Rules {
         Self { active: Arc::new(active), sets: Box::default(), problems: Box::default() }
     }
 
-    fn new(
+    /// Takes the sets that the rules refer to.
+    pub(super) fn new(
         converter: &mut Converter,
         sets: &mut Sets,
-        inbound: &[value::Rule],
-        outbound: &[value::Rule],
+        rules: &LeanRules,
+        untracked: bool,
+        pre_dnat: bool,
     ) -> Self {
-        let ingress = converter.rules(Direction::Ingress, inbound);
-        let egress = converter.rules(Direction::Egress, outbound);
+        let ingress = converter.rules(Direction::Ingress, &rules.inbound);
+        let egress = converter.rules(Direction::Egress, &rules.outbound);
         let used =
             ingress.sets.into_iter().chain(egress.sets).map(|definition| sets.acquire(definition)).collect();
         let problems = ingress.problems.into_iter().chain(egress.problems).collect();
-        let active =
-            ActivePolicy { ingress: ingress.rules, egress: egress.rules, untracked: false, pre_dnat: false };
+        let active = ActivePolicy { ingress: ingress.rules, egress: egress.rules, untracked, pre_dnat };
         Self { active: Arc::new(active), sets: used, problems }
     }
 
@@ -64,7 +52,7 @@ impl Rules {
 /// A profile that is known, in use, or was told and is gone.
 #[derive(Debug, Default)]
 pub(super) struct Profile {
-    pub(super) rules: Option<Arc<ProfileRules>>,
+    pub(super) rules: Option<LeanRules>,
     /// Local endpoints that refer to it.
     pub(super) users: u32,
     /// `rules` changed after `active` were made of them.
@@ -87,7 +75,7 @@ impl Profile {
             Rules::replace(&mut self.active, None, sets);
         } else if self.stale || self.active.is_none() {
             let new = match &self.rules {
-                Some(rules) => Rules::of_profile(converter, sets, rules),
+                Some(rules) => Rules::new(converter, sets, rules, false, false),
                 None => Rules::of_missing_profile(),
             };
             Rules::replace(&mut self.active, Some(new), sets);
