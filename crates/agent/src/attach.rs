@@ -57,12 +57,12 @@ impl Attacher {
         match &outcome {
             Ok(made) => {
                 self.parts.metrics.add.observe(started.elapsed());
-                tracing::info!(pod = %subject(args), container = %args.container_id, interface = %made.host_interface,
+                tracing::info!(pod = %pod_name(args), container = %args.container_id, interface = %made.host_interface,
                     ips = ?made.ips, ms = started.elapsed().as_secs_f64() * 1e3, "pod attached");
             }
             Err(error) => {
                 self.parts.metrics.add_failures.inc();
-                tracing::warn!(pod = %subject(args), container = %args.container_id, error = %error.message, "pod not attached");
+                tracing::warn!(pod = %pod_name(args), container = %args.container_id, error = %error.message, "pod not attached");
             }
         }
         outcome
@@ -164,7 +164,7 @@ impl Attacher {
 
     async fn undo(&self, args: &CniArgs, path: &str) {
         if let Err(error) = self.detach(args, path).await {
-            tracing::warn!(pod = %subject(args), error = %error.message, "a failed ADD could not be undone completely; reconciliation will finish it");
+            tracing::warn!(pod = %pod_name(args), error = %error.message, "a failed ADD could not be undone completely; reconciliation will finish it");
         }
     }
 
@@ -175,9 +175,9 @@ impl Attacher {
         let _held = lock.lock().await;
         let done = self.detach(args, &path).await;
         match &done {
-            Ok(()) => tracing::info!(pod = %subject(args), container = %args.container_id, "pod detached"),
+            Ok(()) => tracing::info!(pod = %pod_name(args), container = %args.container_id, "pod detached"),
             Err(error) => {
-                tracing::warn!(pod = %subject(args), error = %error.message, "pod not detached completely")
+                tracing::warn!(pod = %pod_name(args), error = %error.message, "pod not detached completely")
             }
         }
         done
@@ -413,8 +413,12 @@ fn annotation<'a>(pod: &'a Value, name: &str) -> Option<&'a str> {
     pod.get("metadata")?.get("annotations")?.get(name)?.as_str().filter(|v| !v.is_empty())
 }
 
+fn pod_name(args: &CniArgs) -> String {
+    format!("{}/{}", args.namespace, args.pod)
+}
+
 fn subject(args: &CniArgs) -> String {
-    format!("pod {}/{}", args.namespace, args.pod)
+    format!("pod {}", pod_name(args))
 }
 
 fn fail(code: u32, message: String, details: &str) -> ApiError {

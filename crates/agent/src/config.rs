@@ -65,6 +65,12 @@ pub const TABLE: &[Setting] = &[
     setting("PrometheusMetricsEnabled", None, "false", "Serve /metrics."),
     setting("PrometheusMetricsHost", None, "", "Address of the metrics endpoint; empty: all."),
     setting("PrometheusMetricsPort", None, "9091", "Port of the metrics endpoint."),
+    setting(
+        "IPForwarding",
+        None,
+        "Enabled",
+        "`Enabled`: switch IP forwarding on in both families; `Disabled`: leave it.",
+    ),
     setting("InterfacePrefix", None, "cali", "Prefix of workload interfaces on the host."),
     setting(
         "DefaultEndpointToHostAction",

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tortie_ipam::Ipam;
-use tortie_kernel_net::Netlink;
+use tortie_kernel_net::{Netlink, sysctl};
 use tortie_runtime::{Health, Registry, http, logging, shutdown};
 use tortie_store::{ClientConfig, EmbeddedClient, Store};
 use tortie_store_etcd::{Credentials, EtcdConfig, EtcdStore, TlsFiles};
@@ -87,6 +87,7 @@ async fn serve(config: Arc<Config>) -> Result<()> {
     if let Some(path) = &config.bird_config {
         bird::spawn(path.clone(), config.run_dir.join("bird.ctl"), bird_config);
     }
+    forward(&config);
     let host = Arc::new(Netlink::open().context("talk to the kernel about interfaces")?);
     let mtu = attach::workload_mtu(&config, &host)?;
     let ipam = Ipam::new(store.clone(), config.node.clone());
@@ -132,6 +133,25 @@ async fn listen(config: &Config, registry: &Registry, health: &Health) -> Result
         http::spawn(address, "metrics", handler).await?;
     }
     Ok(())
+}
+
+/// A node with workloads routes; without it nothing works, so it is set rather than hoped for.
+fn forward(config: &Config) {
+    if config.settings.text("IPForwarding").eq_ignore_ascii_case("Disabled") {
+        return;
+    }
+    for name in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
+        match sysctl::get(name) {
+            Ok(value) if value.trim() == "1" => {}
+            Ok(_) => {
+                if let Err(error) = sysctl::set(name, "1") {
+                    tracing::warn!(%error, "forwarding is off and cannot be switched on: workloads reach nothing beyond this node");
+                }
+            }
+            // A kernel without the family.
+            Err(error) => tracing::debug!(%error, "forwarding cannot be read"),
+        }
+    }
 }
 
 async fn connect(config: &Config) -> Result<Arc<dyn Store>> {
