@@ -134,6 +134,11 @@ impl Converter {
             not_ports,
             ..Side::default()
         };
+        let known = matches!(protocol, None | Some(Protocol::TCP | Protocol::UDP | Protocol::SCTP));
+        if let (false, Some(protocol), Some(name)) = (known, protocol, named.iter().chain(&not_named).next())
+        {
+            return Err(RuleProblem::NamedPort { part, name: (*name).to_owned(), protocol });
+        }
         // A set of named ports already asks for the selector; numbers cannot. Negated names ask for the positive
         // selector too: the rule matches nothing else.
         let mut named_ports = |names: Vec<&str>| -> Vec<SetId> {

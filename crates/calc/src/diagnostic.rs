@@ -2,6 +2,7 @@
 
 use std::fmt;
 use tortie_model::{Key, PolicyId};
+use tortie_net::Protocol;
 use tortie_selector::ParseError;
 
 /// A problem of one object. It is known as long as the object is in that state.
@@ -84,6 +85,18 @@ pub enum RuleProblem {
     IpVersion {
         /// As written.
         version: u8,
+    },
+    /// A named port of a protocol whose ports have no names.
+    #[error(
+        "{part} port {name:?} is a name, which protocol {protocol} does not have; use a number or TCP, UDP or SCTP"
+    )]
+    NamedPort {
+        /// Which side.
+        part: Part,
+        /// The name.
+        name: String,
+        /// The rule's protocol.
+        protocol: Protocol,
     },
     /// A code without a type.
     #[error("ICMP code {code} without a type")]

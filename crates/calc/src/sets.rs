@@ -17,7 +17,7 @@ use tortie_selector::{Selector, unique_id};
 pub(crate) enum Definition {
     /// The addresses of what a selector selects.
     Selector(Selector),
-    /// The ports of this name of what a selector selects, of one protocol or of any.
+    /// The ports of this name of what a selector selects: of TCP, UDP or SCTP, or of any protocol.
     NamedPort { selector: Selector, protocol: Option<Protocol>, name: String },
     /// The endpoints of a Service (`namespace/name`), with their ports or only the addresses.
     Service { service: String, with_ports: bool },

@@ -482,6 +482,7 @@ fn broken_rules_fail_closed_in_their_place() {
     for rule in [
         Rule { ip_version: Some(5), ..rule("deny") },
         Rule { icmp_code: Some(1), ..rule("deny") },
+        Rule { protocol: Some(Protocol::UDPLITE), dst_ports: vec!["http".parse().unwrap()], ..rule("deny") },
         Rule { dst_selector: "(".to_owned(), ..allow_from("has(x)") },
         Rule { not_dst_selector: "(".to_owned(), dst_selector: "has(x)".to_owned(), ..rule("deny") },
     ] {
