@@ -1,0 +1,11 @@
+//! The driver against the kernel, each test in a network namespace of its own. Needs root.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail at once")]
+
+mod apply;
+#[path = "../../../rules/tests/it/build.rs"]
+mod build;
+mod drift;
+mod netns;
+mod refused;
+mod update;
