@@ -46,6 +46,7 @@ impl Cidr {
     }
 
     /// Prefix length in bits.
+    #[expect(clippy::len_without_is_empty, reason = "the length of a prefix; none is empty")]
     pub fn len(self) -> u8 {
         self.0.prefix_len()
     }
