@@ -6,7 +6,7 @@ use crate::pods::{PARALLEL, PodName, PodWish};
 use crate::records::Written;
 use crate::seed;
 use crate::supervisor::Sink;
-use crate::workload;
+use crate::{truth, workload};
 use anyhow::{Context as _, bail};
 use futures_util::{StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
@@ -66,12 +66,26 @@ pub(crate) struct Applied {
     pub(crate) revision: u64,
 }
 
+/// What documents are read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// They must be usable.
+    Write,
+    /// Only their identity counts.
+    Delete,
+}
+
 /// Understands all documents, or tells all that is wrong.
-pub(crate) fn understand(documents: Vec<Value>) -> anyhow::Result<Vec<Meaning>> {
+pub(crate) fn understand(documents: Vec<Value>, purpose: Purpose) -> anyhow::Result<Vec<Meaning>> {
     let (good, bad): (Vec<_>, Vec<_>) = documents.into_iter().map(meaning).partition(Result::is_ok);
-    let problems: Vec<String> = bad.into_iter().filter_map(Result::err).collect();
+    let mut problems: Vec<String> = bad.into_iter().filter_map(Result::err).collect();
+    for meaning in good.iter().flatten() {
+        if let (Purpose::Write, Meaning::Stored { path, object, .. }) = (purpose, meaning) {
+            problems.extend(truth::judge(path, object).iter().filter(|d| d.fatal).map(ToString::to_string));
+        }
+    }
     if !problems.is_empty() {
-        bail!("nothing was applied:\n  {}", problems.join("\n  "));
+        bail!("nothing was done:\n  {}", problems.join("\n  "));
     }
     Ok(good.into_iter().flatten().collect())
 }
@@ -91,6 +105,8 @@ impl Lab {
             match meaning {
                 Meaning::Stored { id, path, object } => {
                     let object = finish(&id, object);
+                    let dropped: Vec<String> =
+                        truth::judge(&path, &object).iter().map(ToString::to_string).collect();
                     let (written, revision) = self
                         .store
                         .records
@@ -98,7 +114,7 @@ impl Lab {
                         .await
                         .with_context(|| format!("cannot apply {id}"))?;
                     applied.revision = applied.revision.max(revision);
-                    self.note(&mut applied, sink, id, written.into(), String::new()).await;
+                    self.note(&mut applied, sink, id, written.into(), dropped.join("; ")).await;
                 }
                 Meaning::Workload { id, object } => workloads.push((id, object)),
                 Meaning::Skipped { id, reason } => {

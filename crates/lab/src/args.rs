@@ -177,6 +177,9 @@ pub(crate) struct MatrixArgs {
     /// Only pods whose `namespace/name` matches one of these globs
     #[arg(value_name = "GLOB")]
     pub(crate) pods: Vec<String>,
+    /// A line for each pod, also where all pods of a workload behave alike
+    #[arg(long)]
+    pub(crate) each: bool,
     #[command(flatten)]
     pub(crate) output: OutputArg,
 }

@@ -3,6 +3,7 @@
 mod exec;
 mod fault;
 mod info;
+mod matrix;
 mod objects;
 mod pod;
 mod up;
@@ -72,6 +73,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Pod(pod) => pod::pod(&context, pod),
         Command::Apply { filename, no_wait, output } => objects::apply(&context, &filename, !no_wait, output),
         Command::Delete { filename, object, output } => objects::delete(&context, &filename, &object, output),
+        Command::Matrix(args) => matrix::matrix(&context, &args),
         _ => anyhow::bail!("not built yet"),
     }
 }

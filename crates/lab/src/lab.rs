@@ -1,12 +1,13 @@
 //! A lab that is up: its fabric, processes and pods, and what commands ask of it.
 
-use crate::apply::understand;
+use crate::apply::{Purpose, understand};
 use crate::cni::Plugin;
 use crate::control::Place;
 use crate::datastore::Datastore;
 use crate::dirs::LabDir;
 use crate::fabric::{Fabric, Plan};
 use crate::node::{Node, bird};
+use crate::outside::OutsideHost;
 use crate::pods::{PodName, PodRow, PodWish, Pods};
 use crate::process::{Process, State};
 use crate::request::{LabStatus, NodeRow, ProcessStatus, Request};
@@ -16,19 +17,26 @@ use crate::{router, seed};
 use anyhow::{Context as _, bail};
 use futures_util::future::join_all;
 use serde_json::Value;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::{Mutex, Notify};
+use tortie_probe::Listeners;
+
+/// The outside host of every lab, and where it listens.
+pub(crate) const WORLD: &str = "world";
+const WORLD_PORTS: [&str; 2] = ["443/tcp", "53/udp"];
 
 /// A lab.
-#[derive(Debug)]
 pub(crate) struct Lab {
     pub(crate) spec: Arc<LabSpec>,
     pub(crate) dir: LabDir,
-    pub(crate) fabric: Fabric,
+    pub(crate) fabric: Arc<Fabric>,
     pub(crate) nodes: Vec<Arc<Node>>,
     pub(crate) store: Datastore,
     pub(crate) pods: Pods,
+    /// The open ports of pods and outside hosts.
+    pub(crate) listeners: Listeners,
+    outside: StdMutex<Vec<OutsideHost>>,
     router: Option<Process>,
     started: Instant,
     /// Held by a command that changes something: they take turns.
@@ -59,18 +67,22 @@ impl Lab {
             nodes.push(Arc::new(node));
         }
         let pods = Pods::new(Plugin::install(&spec.cni_bin)?);
+        let listeners = Listeners::new()?;
         let mut lab = Self {
             spec,
             dir,
-            fabric,
+            fabric: Arc::new(fabric),
             nodes,
             store,
             pods,
+            listeners,
+            outside: StdMutex::default(),
             router: None,
             started,
             work: Mutex::new(()),
             end: Notify::new(),
         };
+        lab.add_host(WORLD, &[], WORLD_PORTS.iter().filter_map(|p| p.parse().ok()).collect()).await?;
         if lab.spec.agents {
             sink.progress("router, agents and BIRD").await;
             lab.start_router().await?;
@@ -112,6 +124,11 @@ impl Lab {
         store.into_iter().chain(router).chain(self.nodes.iter().flat_map(|n| n.processes()))
     }
 
+    /// The list of hosts beyond the router.
+    pub(crate) fn outside(&self) -> MutexGuard<'_, Vec<OutsideHost>> {
+        self.outside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The node with this name or number.
     pub(crate) fn node(&self, name: &str) -> anyhow::Result<&Arc<Node>> {
         let found = self.nodes.iter().find(|n| n.name() == name || n.net.number.to_string() == name);
@@ -135,6 +152,10 @@ impl Lab {
                 let rows: Vec<PodRow> = self.pods.all().iter().map(|p| self.pod_row(p)).collect();
                 Ok(serde_json::to_value(rows)?)
             }
+            Request::Matrix { globs } => {
+                let _turn = self.work.lock().await;
+                Ok(serde_json::to_value(self.matrix(&globs, sink).await?)?)
+            }
             changing => {
                 let _turn = self.work.lock().await;
                 self.change(changing, sink).await
@@ -146,7 +167,7 @@ impl Lab {
     async fn change(self: &Arc<Self>, request: Request, sink: &Sink) -> anyhow::Result<Value> {
         match request {
             Request::Apply { documents, wait } => {
-                let applied = self.apply(understand(documents)?, sink).await?;
+                let applied = self.apply(understand(documents, Purpose::Write)?, sink).await?;
                 if wait {
                     sink.progress("waiting until all nodes enforce it").await;
                     self.wait_enforced(applied.revision).await?;
@@ -154,7 +175,7 @@ impl Lab {
                 Ok(serde_json::to_value(applied)?)
             }
             Request::Delete { documents } => {
-                let applied = self.delete(understand(documents)?, sink).await?;
+                let applied = self.delete(understand(documents, Purpose::Delete)?, sink).await?;
                 self.wait_enforced(applied.revision).await?;
                 Ok(serde_json::to_value(applied)?)
             }

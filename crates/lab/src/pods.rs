@@ -16,6 +16,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use tortie_kernel_net::NetNs;
+use tortie_probe::{Host, Proto, sctp_supported};
 
 /// How many pods are started or stopped at the same time.
 pub(crate) const PARALLEL: usize = 8;
@@ -106,6 +107,18 @@ impl fmt::Display for Listen {
     }
 }
 
+impl Listen {
+    /// The protocol to probe it with.
+    pub(crate) fn proto(&self) -> Option<Proto> {
+        match self.protocol.as_str() {
+            "tcp" => Some(Proto::Tcp),
+            "udp" => Some(Proto::Udp),
+            "sctp" if sctp_supported() => Some(Proto::Sctp),
+            _ => None,
+        }
+    }
+}
+
 /// A pod that somebody wants.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -132,9 +145,9 @@ pub(crate) struct Pod {
     pub(crate) name: PodName,
     /// Index of the node.
     pub(crate) node: usize,
-    pub(crate) netns: NetNs,
     pub(crate) container: Container,
-    pub(crate) addresses: Vec<IpAddr>,
+    /// Its namespace and addresses.
+    pub(crate) host: Host,
     pub(crate) listen: Vec<Listen>,
     pub(crate) owner: Option<ObjectId>,
 }
@@ -264,21 +277,23 @@ impl Lab {
             .await
             .map_err(|e| anyhow!("{e}"))??;
         let addresses = self.pods.plugin.call(Verb::Add, host, container).await?;
-        self.listen(&netns, &wish.listen).await.with_context(|| format!("pod {name} cannot listen"))?;
+        let host = Host::new(name.to_string(), netns, addresses);
+        self.listen(&host, &wish.listen)?;
         Ok(Pod {
             name: name.clone(),
             node,
-            netns,
             container: container.clone(),
-            addresses,
+            host,
             listen: wish.listen.clone(),
             owner: wish.owner.clone(),
         })
     }
 
-    /// Opens a pod's ports.
-    async fn listen(&self, _netns: &NetNs, _ports: &[Listen]) -> anyhow::Result<()> {
-        Ok(())
+    /// Opens ports of a pod or an outside host. What the kernel cannot speak is left out.
+    pub(crate) fn listen(&self, host: &Host, ports: &[Listen]) -> anyhow::Result<()> {
+        let wanted: Vec<(Host, u16, Proto)> =
+            ports.iter().filter_map(|l| Some((host.clone(), l.port, l.proto()?))).collect();
+        Ok(self.listeners.add_all(&wanted)?)
     }
 
     /// Gives a running pod the labels, annotations and ports of a wish; true if something changed.
@@ -290,9 +305,8 @@ impl Lab {
         self.store.records.change(&name.path(), &name.id(), |current| adjust(current, &wanted)).await?;
         let mut changed = self.store.records.get(&name.path()).await? != before;
         if pod.listen != wish.listen {
-            self.listen(&pod.netns, &wish.listen)
-                .await
-                .with_context(|| format!("pod {name} cannot listen"))?;
+            self.listeners.remove(&pod.host);
+            self.listen(&pod.host, &wish.listen)?;
             let pod = Pod { listen: wish.listen, ..(*pod).clone() };
             self.pods.state().running.insert(name.clone(), Arc::new(pod));
             changed = true;
@@ -306,6 +320,7 @@ impl Lab {
         let host = self.nodes.get(pod.node).context("the node is gone")?;
         let detached = self.pods.plugin.call(Verb::Del, host, &pod.container).await;
         let revision = self.store.records.remove(&name.path()).await?;
+        self.listeners.remove(&pod.host);
         self.pods.state().running.remove(name);
         NetNs::remove(Path::new(NETNS_DIR).join(name.netns()))?;
         detached?;
@@ -317,7 +332,7 @@ impl Lab {
             namespace: pod.name.namespace.clone(),
             name: pod.name.name.clone(),
             node: self.nodes.get(pod.node).map(|n| n.name().to_owned()).unwrap_or_default(),
-            addresses: pod.addresses.clone(),
+            addresses: pod.host.addresses().to_vec(),
             listen: pod.listen.iter().map(ToString::to_string).collect(),
             owner: pod.owner.as_ref().map(ToString::to_string),
         }

@@ -45,6 +45,11 @@ pub(crate) enum Request {
     },
     /// [`crate::pods::PodRow`]s.
     Pods,
+    /// [`crate::matrix::MatrixSummary`]; items are lists of [`crate::matrix::Entry`].
+    Matrix {
+        /// Only ends whose names match one of these, if there are any.
+        globs: Vec<String>,
+    },
     /// Break or heal something.
     Fault {
         /// In the words of a scenario: `kill-agent 2`.

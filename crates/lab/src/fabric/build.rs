@@ -19,9 +19,6 @@ const UPLINK: &str = "eth0";
 /// Host number of the sandbox's own namespace on its segment.
 pub(crate) const HOME: u8 = 2;
 
-/// Name of the outside host that is always there.
-pub(crate) const WORLD: &str = "world";
-
 /// Sysctls of a namespace that forwards packets.
 const FORWARDING: &[(&str, &str)] = &[("net/ipv4/ip_forward", "1"), ("net/ipv6/conf/all/forwarding", "1")];
 
@@ -86,10 +83,7 @@ impl Fabric {
             attach(bridge, &node.name, &netns, segment, &node.addresses, &[])?;
             nodes.push(netns);
         }
-        let fabric =
-            Self { plan, router, segments, outside, nodes, hosts: Mutex::default(), cut: Mutex::default() };
-        fabric.add_outside(WORLD, &[])?;
-        Ok(fabric)
+        Ok(Self { plan, router, segments, outside, nodes, hosts: Mutex::default(), cut: Mutex::default() })
     }
 
     pub(crate) fn plan(&self) -> &Plan {
