@@ -56,7 +56,7 @@ macro_rules! conformance {
         $crate::cases! { $subject;
             basic::{
                 a_key_comes_back, binary_values_come_back, an_empty_store_is_listed, prefixes_are_plain_strings,
-                ten_thousand_keys_are_listed_in_order, wrong_commits_are_refused,
+                ten_thousand_keys_are_listed_in_order, a_long_list_is_of_one_revision, wrong_commits_are_refused,
                 a_deletion_of_nothing_changes_nothing, keys_end_with_their_time_to_live,
             }
             writing::{

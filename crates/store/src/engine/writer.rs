@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 
 /// Watches are told about progress at most this often, so that a burst of writes does not wake everyone each time.
 const PROGRESS_EVERY: Duration = Duration::from_millis(20);
+/// The log may be so much longer than it should be.
+const TRIM_TOGETHER: u64 = 64;
 /// Keys that end in one round, at most; the others follow in the next.
 const MAX_EXPIRED: usize = 256;
 
@@ -181,12 +183,13 @@ impl Drop for Ended {
     }
 }
 
-/// The tables of one transaction, and what becomes of the position.
+/// The tables of one transaction, and what becomes of the position. The tables that few commits need are opened by
+/// those: each one costs some of a commit's time.
 struct Round<'txn> {
+    txn: &'txn WriteTransaction,
     data: Table<'txn, &'static str, (u64, &'static [u8])>,
     log: Table<'txn, (u64, u32), (&'static str, Option<&'static [u8]>)>,
-    ttl: Table<'txn, &'static str, (u64, u64)>,
-    meta: Table<'txn, &'static str, u64>,
+    ttl: Option<Table<'txn, &'static str, (u64, u64)>>,
     expiry: &'txn mut Expiry,
     position: Position,
     events: Vec<Event>,
@@ -202,10 +205,10 @@ impl<'txn> Round<'txn> {
         expiry: &'txn mut Expiry,
     ) -> Result<Self, redb::Error> {
         Ok(Self {
+            txn,
             data: txn.open_table(DATA)?,
             log: txn.open_table(LOG)?,
-            ttl: txn.open_table(TTL)?,
-            meta: txn.open_table(META)?,
+            ttl: None,
             expiry,
             position,
             events: Vec::new(),
@@ -267,12 +270,20 @@ impl<'txn> Round<'txn> {
     }
 
     fn set_ttl(&mut self, key: &Arc<str>, ttl: Option<Duration>) -> Result<(), redb::Error> {
+        let known = self.expiry.clear(key);
+        if ttl.is_none() && !known {
+            return Ok(());
+        }
+        let table = match &mut self.ttl {
+            Some(table) => table,
+            closed => closed.insert(self.txn.open_table(TTL)?),
+        };
         if let Some(ttl) = ttl {
             let ttl_millis = millis(ttl).max(1);
-            self.ttl.insert(&**key, (wall_now().saturating_add(ttl_millis), ttl_millis))?;
+            table.insert(&**key, (wall_now().saturating_add(ttl_millis), ttl_millis))?;
             self.expiry.set(key.clone(), Instant::now() + ttl);
-        } else if self.expiry.clear(key) {
-            self.ttl.remove(&**key)?;
+        } else {
+            table.remove(&**key)?;
         }
         Ok(())
     }
@@ -308,9 +319,9 @@ impl<'txn> Round<'txn> {
         Ok(())
     }
 
-    /// Keeps the log at its size: as much goes as came, so that no single round pays for many.
+    /// Keeps the log at its size, a little at a time, so that no single round pays for many.
     fn trim(&mut self, keep: u64) -> Result<(), redb::Error> {
-        if self.position.log_len <= keep {
+        if self.position.log_len <= keep + TRIM_TOGETHER.min(keep / 16) {
             return Ok(());
         }
         let surplus = self.position.log_len - keep;
@@ -330,7 +341,7 @@ impl<'txn> Round<'txn> {
             self.log.pop_first()?;
             self.position.log_len -= 1;
         }
-        self.meta.insert(COMPACTED, revision)?;
+        self.txn.open_table(META)?.insert(COMPACTED, revision)?;
         self.position.compacted = revision;
         self.compacted = true;
         Ok(self.position.revision)

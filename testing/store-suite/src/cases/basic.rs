@@ -1,8 +1,9 @@
 //! Single calls.
 
-use crate::{Subject, delete, put, put_when, soon};
+use crate::{PATIENCE, Subject, delete, put, put_when, soon};
 use bytes::Bytes;
 use std::time::{Duration, Instant};
+use tokio::sync::oneshot::error::TryRecvError;
 use tortie_store::{Event, Op, Precondition, StoreError};
 
 /// What is written is read, with the revision that the write answered.
@@ -81,6 +82,48 @@ pub async fn ten_thousand_keys_are_listed_in_order(subject: &Subject) {
         assert_eq!((&*entry.key, &entry.value[..]), (key.as_str(), key.as_bytes()));
     }
     assert_eq!(subject.keys("/many/0999").await.len(), 10);
+}
+
+/// However a long list is put together, it shows one moment: the first and the last key are always written together,
+/// and between them keys come and go.
+pub async fn a_long_list_is_of_one_revision(subject: &Subject) {
+    const KEYS: usize = 3500;
+    let all: Vec<String> = (0..KEYS).map(|n| format!("/page/{n:05}")).collect();
+    for part in all.chunks(100) {
+        subject.commit(part.iter().map(|key| put(key, "0")).collect()).await;
+    }
+    subject.commit(vec![put(&all[0], "0"), put(&all[KEYS - 1], "0")]).await;
+    let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
+    let writer = {
+        let (store, first, last) = (subject.store.clone(), all[0].clone(), all[KEYS - 1].clone());
+        tokio::spawn(async move {
+            for n in 1.. {
+                if stopped.try_recv() != Err(TryRecvError::Empty) {
+                    return n;
+                }
+                let between = format!("/page/{:05}+", n % KEYS);
+                let come_or_go = if n % 2 == 0 { put(&between, "0") } else { delete(&between) };
+                store
+                    .commit(vec![put(&first, n.to_string()), come_or_go, put(&last, n.to_string())])
+                    .await
+                    .unwrap();
+            }
+            0
+        })
+    };
+    let mut moments = std::collections::HashSet::new();
+    let start = Instant::now();
+    while moments.len() < 5 {
+        assert!(start.elapsed() < PATIENCE, "nothing is written meanwhile");
+        let list = soon("a long list", subject.store.list("/page/")).await.unwrap();
+        let (first, last) = (list.entries.first().unwrap(), list.entries.last().unwrap());
+        assert_eq!((&first.value, first.revision), (&last.value, last.revision));
+        assert!(list.entries.iter().all(|entry| entry.revision <= list.revision));
+        assert!(list.entries.is_sorted_by(|a, b| a.key < b.key));
+        moments.insert(list.revision);
+    }
+    stop.send(()).unwrap();
+    soon("the writer", writer).await.unwrap();
 }
 
 /// What can never succeed is told apart from what may succeed later.

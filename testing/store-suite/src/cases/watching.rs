@@ -213,21 +213,27 @@ pub async fn a_watch_may_be_dropped(subject: &Subject) {
     kept.take(50).await;
 }
 
-/// A commit as large as a store usually takes arrives whole, though it is larger than any message.
+/// A commit as large as a store usually takes arrives whole, though the history around it is larger than any message.
 pub async fn a_large_commit_arrives(subject: &Subject) {
+    const AROUND: usize = 25;
+    const TOGETHER: usize = 14;
     let start = subject.revision().await;
     let mut live = subject.watch("/large/", start).await;
-    let ops = (0..14).map(|n: u8| put(&format!("/large/{n:02}"), vec![n; 100_000])).collect();
+    let value = |n: usize| vec![n as u8; 100_000];
+    for n in 0..AROUND {
+        subject.commit(vec![put(&format!("/large/before/{n}"), value(n))]).await;
+    }
+    let ops = (0..TOGETHER).map(|n| put(&format!("/large/{n:02}"), value(n))).collect();
     let revision = subject.commit(ops).await;
-    for n in 0..40 {
-        subject.commit(vec![put(&format!("/large/more/{n}"), vec![n; 100_000])]).await;
+    for n in 0..AROUND {
+        subject.commit(vec![put(&format!("/large/after/{n}"), value(n))]).await;
     }
     let mut late = subject.watch("/large/", start).await;
     for watch in [&mut live, &mut late] {
-        let seen = watch.take(54).await;
-        for (n, event) in seen.iter().take(14).enumerate() {
+        let seen = watch.take(2 * AROUND + TOGETHER).await;
+        for (n, event) in seen[AROUND..AROUND + TOGETHER].iter().enumerate() {
             assert_eq!(event.revision(), revision);
-            assert!(brief(event).1.is_some_and(|value| *value == vec![n as u8; 100_000]), "{n}");
+            assert!(brief(event).1.is_some_and(|found| *found == value(n)), "{n}");
         }
     }
     // And the watch goes on after it.
