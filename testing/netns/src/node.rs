@@ -18,12 +18,17 @@ pub struct Node {
 }
 
 impl Node {
-    /// A machine with nothing but loopback, which is up.
+    /// A machine with nothing but loopback, which is up. Its IPv6 addresses, link-local ones included, are usable
+    /// at once: nobody detects duplicates.
     pub fn new(name: &str) -> Self {
         let namespace = NetNs::create_unnamed().unwrap_or_else(|e| panic!("node {name}: {e}"));
         let netlink = Netlink::open_in(&namespace).unwrap_or_else(|e| panic!("node {name}: {e}"));
         netlink.set_link("lo", &LinkChange::up()).unwrap();
-        Self { name: name.into(), namespace, netlink: Arc::new(netlink) }
+        let node = Self { name: name.into(), namespace, netlink: Arc::new(netlink) };
+        for interfaces in ["all", "default"] {
+            node.sysctl(&format!("net/ipv6/conf/{interfaces}/accept_dad"), "0");
+        }
+        node
     }
 
     /// A machine that forwards packets of both families.
