@@ -27,6 +27,8 @@ enum Command {
     // Policy(tortie_ctl::policy::Args),
     /// The node that this command runs on
     Node(tortie_ctl::node::Args),
+    /// Look inside
+    Debug(tortie_ctl::debug::Args),
     /// The version
     Version,
 }
@@ -52,6 +54,7 @@ fn dispatch(command: Command, out: &mut impl Write) -> Result<ExitCode> {
         Command::Store(args) => store::run(args),
         // Command::Policy(args) => tortie_ctl::policy::run(args, out),
         Command::Node(args) => tortie_ctl::node::run(args, out),
+        Command::Debug(args) => tortie_ctl::debug::run(args, out),
         Command::Version => {
             writeln!(out, "tortie {}", env!("CARGO_PKG_VERSION"))?;
             Ok(ExitCode::SUCCESS)

@@ -38,7 +38,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     if no_sync {
         config.engine.durability = Durability::Process;
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
     runtime.block_on(async {
         let stop = async {
             // Without signals the process is ended the hard way, which the store survives.

@@ -2,5 +2,7 @@
 //!
 //! Results go to stdout through one writer, everything else to stderr.
 
+pub mod conform;
+pub mod debug;
 pub mod node;
 pub mod output;
