@@ -15,6 +15,8 @@ use tortie_net::{Cidr, Port, Protocol};
 pub(crate) struct LeanRules {
     pub(crate) inbound: Box<[LeanRule]>,
     pub(crate) outbound: Box<[LeanRule]>,
+    /// Some rule asks for more than addresses and ports can tell.
+    pub(crate) application_layer: bool,
 }
 
 /// All of a rule that the calculation reads.
@@ -64,7 +66,12 @@ pub(crate) enum Match {
 impl LeanRules {
     pub(crate) fn new(texts: &mut Texts, inbound: &[value::Rule], outbound: &[value::Rule]) -> Self {
         let mut lean = |rules: &[value::Rule]| rules.iter().map(|rule| LeanRule::new(texts, rule)).collect();
-        Self { inbound: lean(inbound), outbound: lean(outbound) }
+        let application_layer = inbound.iter().chain(outbound).any(|rule| {
+            rule.http_match.is_some()
+                || !rule.orig_src_service_acct_selector.is_empty()
+                || !rule.orig_dst_service_acct_selector.is_empty()
+        });
+        Self { inbound: lean(inbound), outbound: lean(outbound), application_layer }
     }
 }
 

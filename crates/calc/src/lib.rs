@@ -15,27 +15,30 @@
 
 mod convert;
 mod diagnostic;
+pub mod fabric;
 mod keyed;
 mod lean;
 mod local;
 mod members;
 mod services;
 mod sets;
+mod told;
 pub mod update;
 mod view;
 
 pub use diagnostic::{Diagnostic, Direction, Part, Problem, RuleProblem, Subject};
 pub use update::Update;
-pub use view::{AppliedPolicy, AppliedTier, EndpointId, Stage};
+pub use view::{AppliedPolicy, AppliedTier, Counts, EndpointId, Stage};
 
 use local::Local;
 use services::Slice;
-use sets::{Item, Sets};
+use sets::{Definition, Item, Sets};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tortie_model::value::{HostEndpoint, IpPool, NetworkSet, StringMap, WorkloadEndpoint};
 use tortie_model::{Change, Key, Value};
 use tortie_net::{Cidr, Family};
+use tortie_selector::Selector;
 
 /// Settings that are fixed for the life of a calculation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,7 +50,17 @@ pub struct CalcConfig {
     pub staged: bool,
     /// Where the labels of profiles are read.
     pub profile_labels: ProfileLabels,
+    /// Tell the set [`ISTIO_WORKLOADS`].
+    pub istio_ambient: bool,
 }
+
+/// The set of the addresses of all workloads in Istio's ambient mesh.
+pub const ISTIO_WORKLOADS: &str = "all-istio-weps";
+
+/// Pods that are in the mesh by their own label, or by their namespace's and not out of it by their own. Network sets
+/// of such namespaces have no orchestrator.
+const IN_ISTIO: &str = "projectcalico.org/orchestrator == 'k8s' && (pcns.istio.io/dataplane-mode == 'ambient' \
+     && istio.io/dataplane-mode != 'none' || istio.io/dataplane-mode == 'ambient')";
 
 /// Where the labels that a profile gives to its endpoints are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,10 +94,16 @@ struct Pools {
 impl Calc {
     /// A calculation that knows nothing yet.
     pub fn new(config: CalcConfig) -> Self {
+        let mut sets = Sets::default();
+        if config.istio_ambient
+            && let Ok(selector) = Selector::parse(IN_ISTIO)
+        {
+            sets.acquire(Definition::Fixed { name: ISTIO_WORKLOADS, selector });
+        }
         Self {
             local: Local::new(config.staged),
             config,
-            sets: Sets::default(),
+            sets,
             pools: Pools::default(),
             wrong_types: BTreeSet::new(),
             in_sync: false,

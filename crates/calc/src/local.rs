@@ -11,6 +11,7 @@ use crate::keyed::Keyed;
 use crate::lean::{LeanRules, Texts};
 use crate::sets::Sets;
 use crate::update::Update;
+use crate::view::Counts;
 use endpoint::Endpoint;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
@@ -244,6 +245,16 @@ impl Local {
     fn missing_tier(&self, state: &Policy) -> Option<Problem> {
         let tier = &state.place.tier;
         (!self.tiers.contains_key(&**tier)).then(|| Problem::MissingTier { tier: tier.to_string() })
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        let policies = || self.policies.values().filter_map(|policy| policy.wanted.as_ref());
+        Counts {
+            tiers: self.tiers.len(),
+            policies: policies().count(),
+            application_layer_policies: policies().filter(|rules| rules.application_layer).count(),
+            profiles: self.profiles.values().filter(|profile| profile.rules.is_some()).count(),
+        }
     }
 
     /// The policies that are active.

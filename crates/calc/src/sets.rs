@@ -17,6 +17,8 @@ use tortie_selector::{Selector, unique_id};
 pub(crate) enum Definition {
     /// The addresses of what a selector selects.
     Selector(Selector),
+    /// The same, under a name that does not depend on the selector.
+    Fixed { name: &'static str, selector: Selector },
     /// The ports of this name of what a selector selects: of TCP, UDP or SCTP, or of any protocol.
     NamedPort { selector: Selector, protocol: Option<Protocol>, name: String },
     /// The endpoints of a Service (`namespace/name`), with their ports or only the addresses.
@@ -28,6 +30,7 @@ impl Definition {
     pub(crate) fn id(&self) -> SetId {
         match self {
             Self::Selector(selector) => SetId(selector.unique_id_shared()),
+            Self::Fixed { name, .. } => SetId((*name).into()),
             Self::NamedPort { selector, protocol, name } => {
                 let protocol = match *protocol {
                     None => "any",
@@ -44,14 +47,16 @@ impl Definition {
 
     fn kind(&self) -> SetKind {
         match self {
-            Self::Selector(_) | Self::Service { with_ports: false, .. } => SetKind::Net,
+            Self::Selector(_) | Self::Fixed { .. } | Self::Service { with_ports: false, .. } => SetKind::Net,
             Self::NamedPort { .. } | Self::Service { with_ports: true, .. } => SetKind::AddrPort,
         }
     }
 
     fn selector(&self) -> Option<&Selector> {
         match self {
-            Self::Selector(selector) | Self::NamedPort { selector, .. } => Some(selector),
+            Self::Selector(selector) | Self::Fixed { selector, .. } | Self::NamedPort { selector, .. } => {
+                Some(selector)
+            }
             Self::Service { .. } => None,
         }
     }
@@ -69,7 +74,9 @@ pub(crate) struct Item {
 impl Item {
     fn contribute(&self, definition: &Definition, mut visit: impl FnMut(Member)) {
         match definition {
-            Definition::Selector(_) => self.nets.iter().for_each(|net| visit(Member::Net(*net))),
+            Definition::Selector(_) | Definition::Fixed { .. } => {
+                self.nets.iter().for_each(|net| visit(Member::Net(*net)));
+            }
             Definition::NamedPort { protocol, name, .. } => {
                 for port in &self.ports {
                     if port.name == *name && protocol.is_none_or(|p| p == port.protocol) {

@@ -52,6 +52,19 @@ pub enum Stage {
     PreDnat,
 }
 
+/// How many objects are known, active or not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Tiers.
+    pub tiers: usize,
+    /// Policies.
+    pub policies: usize,
+    /// Policies with HTTP or service account matches.
+    pub application_layer_policies: usize,
+    /// Profiles with rules.
+    pub profiles: usize,
+}
+
 impl AppliedPolicy {
     /// True if the policy is not enforced.
     pub fn staged(&self) -> bool {
@@ -90,6 +103,11 @@ impl Calc {
         let mut ids: Vec<_> = self.local.active_policies().cloned().collect();
         ids.sort();
         ids
+    }
+
+    /// How many objects are known.
+    pub fn counts(&self) -> Counts {
+        self.local.counts()
     }
 
     /// The members of a set in use, sorted.

@@ -519,6 +519,43 @@ fn a_value_of_the_wrong_type_counts_as_deleted() {
 }
 
 #[test]
+fn the_ambient_mesh_has_a_set() {
+    let mut world = World::new(CalcConfig { istio_ambient: true, ..config() });
+    world.calc.on_in_sync();
+    world.flush();
+    assert_eq!(world.dataplane.members(tortie_calc::ISTIO_WORKLOADS), [""; 0]);
+    let pod = ("projectcalico.org/orchestrator", "k8s");
+    world.set(profile("kns.x", vec![], &[("pcns.istio.io/dataplane-mode", "ambient")]));
+    world.set([
+        workload_with("n2", "by-namespace", 1, &[pod], &["kns.x"], &[]),
+        workload_with("n2", "not", 2, &[pod, ("istio.io/dataplane-mode", "none")], &["kns.x"], &[]),
+        workload("n2", "by-itself", 3, &[pod, ("istio.io/dataplane-mode", "ambient")]),
+        workload("n2", "no-pod", 4, &[("istio.io/dataplane-mode", "ambient")]),
+    ]);
+    let members = world.dataplane.members(tortie_calc::ISTIO_WORKLOADS);
+    assert_eq!(members, ["10.0.0.1/32", "10.0.0.3/32", "fd00::1/128", "fd00::3/128"]);
+}
+
+#[test]
+fn objects_are_counted_whether_active_or_not() {
+    let l7 = Rule { http_match: Some(Default::default()), ..rule("allow") };
+    let mut world =
+        World::with([tier("t", None, ""), policy("a", "has(x)", vec![l7]), policy("b", "has(x)", vec![])]);
+    world.set(profile("p", vec![], &[]));
+    let counts = world.calc.counts();
+    assert_eq!(
+        (counts.tiers, counts.policies, counts.application_layer_policies, counts.profiles),
+        (1, 2, 1, 1)
+    );
+    world.remove([Key::Policy(policy_id("a")), Key::Tier("t".to_owned()), Key::ProfileRules("p".to_owned())]);
+    let counts = world.calc.counts();
+    assert_eq!(
+        (counts.tiers, counts.policies, counts.application_layer_policies, counts.profiles),
+        (0, 1, 0, 0)
+    );
+}
+
+#[test]
 fn pools_are_passed_on() {
     let pool: tortie_model::value::IpPool = serde_json::from_str(r#"{"cidr": "10.0.0.0/16"}"#).unwrap();
     let key = Key::IpPool(pool.cidr);
