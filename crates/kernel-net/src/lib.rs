@@ -38,3 +38,6 @@ pub use netns::{NetNs, NetNsError, NetNsId};
 pub use nix::errno::Errno;
 pub use route::{NextHop, Route, RouteFilter, RouteKind, RouteProtocol, Scope, TableId};
 pub use rule::{Rule, RuleAction};
+
+#[cfg(test)]
+mod tests;

@@ -1,3 +1,5 @@
+//! What goes on the wire, and what is recognised of what comes from it.
+
 use super::*;
 
 const NONCE: Nonce = Nonce { run: 0x0102_0304_0506_0708, number: 0x1112_1314_1516_1718 };

@@ -1,3 +1,5 @@
+//! When a finding is believed.
+
 use super::*;
 use crate::Rejection;
 
