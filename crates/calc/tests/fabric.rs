@@ -30,7 +30,7 @@ impl Dataplane {
             match update {
                 FabricUpdate::Encapsulation(now) => assert_ne!(self.encapsulation.replace(now), Some(now)),
                 FabricUpdate::Node(name, node) => {
-                    assert_ne!(self.nodes.insert(name, node.clone()), Some(node))
+                    assert_ne!(self.nodes.insert(name, node.clone()), Some(node));
                 }
                 FabricUpdate::NodeRemove(name) => assert!(self.nodes.remove(&name).is_some()),
                 FabricUpdate::Wireguard(family, name, peer) => {
@@ -40,11 +40,11 @@ impl Dataplane {
                     assert!(self.wireguard.remove(&(family, name)).is_some());
                 }
                 FabricUpdate::Vtep(name, vtep) => {
-                    assert_ne!(self.vteps.insert(name, vtep.clone()), Some(vtep))
+                    assert_ne!(self.vteps.insert(name, vtep.clone()), Some(vtep));
                 }
                 FabricUpdate::VtepRemove(name) => assert!(self.vteps.remove(&name).is_some()),
                 FabricUpdate::Route(dst, route) => {
-                    assert_ne!(self.routes.insert(dst, route.clone()), Some(route))
+                    assert_ne!(self.routes.insert(dst, route.clone()), Some(route));
                 }
                 FabricUpdate::RouteRemove(dst) => assert!(self.routes.remove(&dst).is_some()),
             }
