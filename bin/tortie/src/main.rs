@@ -23,8 +23,8 @@ enum Command {
     Lab(tortie_lab::Args),
     /// The embedded datastore
     Store(store::Args),
-    // Policies without a cluster
-    // Policy(tortie_ctl::policy::Args),
+    /// Policies without a cluster
+    Policy(tortie_ctl::policy::Args),
     /// The node that this command runs on
     Node(tortie_ctl::node::Args),
     /// Look inside
@@ -52,7 +52,7 @@ fn dispatch(command: Command, out: &mut impl Write) -> Result<ExitCode> {
         Command::Agent(args) => tortie_agent::run(args),
         Command::Lab(args) => tortie_lab::run(args),
         Command::Store(args) => store::run(args),
-        // Command::Policy(args) => tortie_ctl::policy::run(args, out),
+        Command::Policy(args) => tortie_ctl::policy::run(args, out),
         Command::Node(args) => tortie_ctl::node::run(args, out),
         Command::Debug(args) => tortie_ctl::debug::run(args, out),
         Command::Version => {

@@ -6,3 +6,4 @@ pub mod conform;
 pub mod debug;
 pub mod node;
 pub mod output;
+pub mod policy;
