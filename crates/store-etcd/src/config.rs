@@ -7,7 +7,7 @@ use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 /// How to reach etcd.
 #[derive(Clone, Debug)]
 pub struct EtcdConfig {
-    /// Members, as `http://host:port`, `https://host:port` or `unix:/path`; tried in this order.
+    /// Members, as `http://host:port`, `https://host:port` or `unix:/path`; all of one cluster.
     pub endpoints: Vec<String>,
     /// Needed for `https`.
     pub tls: Option<TlsFiles>,

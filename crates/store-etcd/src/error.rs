@@ -42,6 +42,8 @@ impl Failure {
             Code::ResourceExhausted if text.contains("space exceeded") => {
                 Self::Away(format!("{}; compact and defragment it, then disarm its alarm", said()))
             }
+            // Said by gRPC itself, before etcd has seen the request.
+            Code::ResourceExhausted if text.contains("larger than max") => Self::Invalid(said()),
             Code::InvalidArgument | Code::OutOfRange | Code::FailedPrecondition | Code::NotFound => {
                 Self::Invalid(said())
             }

@@ -3,6 +3,7 @@
 use crate::config::{ConfigError, EtcdConfig};
 use crate::error::{Failure, chain};
 use crate::messages::{AuthenticateRequest, AuthenticateResponse, path};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -62,9 +63,11 @@ impl Pool {
     pub(crate) fn new(config: EtcdConfig) -> Result<Self, ConfigError> {
         config.check()?;
         let channels = config.endpoints.iter().map(|_| [None, None]).collect();
+        // Each user begins with another member, so that not all of them are with the first.
+        let first = RandomState::new().build_hasher().finish() as usize % config.endpoints.len();
         Ok(Self {
             name: format!("etcd {}", config.endpoints.join(",")),
-            current: AtomicUsize::new(0),
+            current: AtomicUsize::new(first),
             channels: Mutex::new(channels),
             token: Mutex::default(),
             authenticating: tokio::sync::Mutex::default(),

@@ -19,9 +19,12 @@ const REVISION_JUMP: u64 = 1_000_000;
 pub fn backup(engine: &Engine, path: &Path) -> Result<u64, StoreError> {
     let doing = format!("backup to {}", path.display());
     let endpoint = format!("file {}", engine.path().display());
+    let invalid = |reason: &str| Err(StoreError::Invalid { doing: doing.clone(), reason: reason.to_owned() });
+    if !path.is_absolute() {
+        return invalid("give an absolute path: the store process may run in another directory");
+    }
     if path.exists() {
-        let reason = "there is a file already; choose another path or remove it".to_owned();
-        return Err(StoreError::Invalid { doing, reason });
+        return invalid("there is a file already; choose another path or remove it");
     }
     let copied = engine.snapshot().and_then(|txn| tables::position(&txn).map(|at| (txn, at.revision)));
     let (txn, revision) = match copied {

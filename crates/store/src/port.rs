@@ -231,7 +231,8 @@ pub trait Store: Send + Sync {
 
     /// Applies all writes at once, or none of them; answers the new revision.
     ///
-    /// A key may occur once only. When nothing changes (a deletion of nothing) the answer is the present revision.
+    /// A key may occur once only, and etcd takes at most 128 writes and 1.5 MiB in one commit unless it is told
+    /// otherwise. When nothing changes (a deletion of nothing) the answer is the present revision.
     /// On a conflict the error names the first key whose precondition was not true. A store without multi-key
     /// transactions (Kubernetes) applies them in order and stops at the first error: order writes so that a prefix
     /// of them is harmless.

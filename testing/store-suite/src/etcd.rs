@@ -16,6 +16,9 @@ pub struct Etcd {
     scheme: &'static str,
     client_port: u16,
     peer_port: u16,
+    name: String,
+    /// All members, as etcd's `--initial-cluster` wants them.
+    cluster: String,
     arguments: Vec<String>,
     child: Mutex<Option<Child>>,
 }
@@ -32,10 +35,42 @@ impl Etcd {
     pub fn launched(scheme: &'static str, arguments: impl FnOnce(&Path) -> Vec<String>) -> Self {
         let directory = scratch();
         let arguments = arguments(directory.path());
-        let (client_port, peer_port) = (free_port(), free_port());
-        let etcd = Self { directory, scheme, client_port, peer_port, arguments, child: Mutex::default() };
+        let (client_port, peer_port, name) = (free_port(), free_port(), "m0".to_owned());
+        let cluster = member(&name, peer_port);
+        let etcd = Self {
+            directory,
+            scheme,
+            client_port,
+            peer_port,
+            name,
+            cluster,
+            arguments,
+            child: Mutex::default(),
+        };
         etcd.launch();
         etcd
+    }
+
+    /// Starts a cluster of so many members; does not wait for it.
+    pub fn cluster(members: usize) -> Vec<Self> {
+        let ports: Vec<u16> = (0..members).map(|_| free_port()).collect();
+        let names: Vec<String> = (0..members).map(|n| format!("m{n}")).collect();
+        let cluster: Vec<String> = names.iter().zip(&ports).map(|(name, port)| member(name, *port)).collect();
+        let launch = |(name, peer_port): (String, u16)| {
+            let etcd = Self {
+                directory: scratch(),
+                scheme: "http",
+                client_port: free_port(),
+                peer_port,
+                name,
+                cluster: cluster.join(","),
+                arguments: Vec::new(),
+                child: Mutex::default(),
+            };
+            etcd.launch();
+            etcd
+        };
+        names.into_iter().zip(ports).map(launch).collect()
     }
 
     /// Where it listens.
@@ -84,12 +119,12 @@ impl Etcd {
         let peers = format!("http://127.0.0.1:{}", self.peer_port);
         let child = Command::new("etcd")
             .current_dir(self.directory())
-            .args(["--name=t", "--data-dir=data", "--log-level=warn", "--logger=zap"])
-            // One member elects itself; it need not take its time.
-            .args(["--heartbeat-interval=10", "--election-timeout=100"])
+            .args(["--data-dir=data", "--log-level=warn", "--logger=zap", "--name", &self.name])
+            // On one machine an election need not take its time.
+            .args(["--heartbeat-interval=30", "--election-timeout=300"])
             .args(["--listen-client-urls", &self.endpoint(), "--advertise-client-urls", &self.endpoint()])
             .args(["--listen-peer-urls", &peers, "--initial-advertise-peer-urls", &peers])
-            .arg(format!("--initial-cluster=t={peers}"))
+            .args(["--initial-cluster", &self.cluster])
             .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -109,6 +144,10 @@ impl Drop for Etcd {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+fn member(name: &str, peer_port: u16) -> String {
+    format!("{name}=http://127.0.0.1:{peer_port}")
 }
 
 fn free_port() -> u16 {

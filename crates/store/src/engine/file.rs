@@ -10,6 +10,7 @@ use std::io::{self, ErrorKind, Read};
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// First bytes of every file of redb.
 const MAGIC: [u8; 9] = *b"redb\x1A\x0A\xA9\x0D\x0A";
@@ -18,7 +19,11 @@ const MAGIC: [u8; 9] = *b"redb\x1A\x0A\xA9\x0D\x0A";
 pub(super) fn open(path: &Path, durability: Durability, cache_bytes: usize) -> Result<Database, OpenError> {
     match header(path) {
         Ok(header) => check_header(path, &header)?,
-        Err(error) if error.kind() == ErrorKind::NotFound => create(path, 1)?,
+        Err(error) if error.kind() == ErrorKind::NotFound => match create(path, 1) {
+            // Another process was quicker; whose store it is will be seen when it is opened.
+            Err(OpenError::Io { source, .. }) if source.kind() == ErrorKind::AlreadyExists => {}
+            other => other?,
+        },
         Err(source) => return Err(OpenError::Io { doing: "read", path: path.into(), source }),
     }
     let file = OpenOptions::new().read(true).write(true).open(path).map_err(|source| OpenError::Io {
@@ -31,14 +36,14 @@ pub(super) fn open(path: &Path, durability: Durability, cache_bytes: usize) -> R
     Ok(db)
 }
 
-/// Makes a complete, empty store at `path`, whose counter stands at `revision`; fails if something is there.
-///
-/// Everything is made under another name first: whoever is killed half-way leaves no file that looks like a store.
+/// Makes an empty store at `path`, whose counter stands at `revision`; fails if something is there.
 fn create(path: &Path, revision: u64) -> Result<(), OpenError> {
     create_with(path, |db| tables::initialise(db, revision))
 }
 
-/// As [`create`], filled by `fill`.
+/// Makes a store at `path`, filled by `fill`; fails if something is there.
+///
+/// Everything is made under another name first: whoever is killed half-way leaves no file that looks like a store.
 pub(crate) fn create_with(
     path: &Path,
     fill: impl FnOnce(&Database) -> Result<(), redb::Error>,
@@ -56,18 +61,17 @@ pub(crate) fn create_with(
         fill(&db).map_err(|source| OpenError::Database { path: path.into(), source: Box::new(source) })
     });
     // A hard link, unlike a rename, never replaces a file that another process put there meanwhile.
-    let linked = filled.and_then(|()| match std::fs::hard_link(&temporary, path) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        other => other.map_err(io_error("create")),
-    });
+    let linked = filled.and_then(|()| std::fs::hard_link(&temporary, path).map_err(io_error("create")));
     std::fs::remove_file(&temporary).map_err(io_error("clean up"))?;
     linked?;
     sync_directory(path).map_err(io_error("sync the directory of"))
 }
 
 fn temporary_name(path: &Path) -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let mut name = path.as_os_str().to_os_string();
-    name.push(format!(".{}.new", std::process::id()));
+    name.push(format!(".{}.{count}.new", std::process::id()));
     name.into()
 }
 
