@@ -133,9 +133,9 @@ impl Renderer<'_> {
     }
 
     fn rule(&mut self, rule: &update::Rule, statements: &[Statement], source: &Source) {
+        let ports = looks_at_ports(&rule.source) || looks_at_ports(&rule.destination);
         let never = rule.protocol.is_some() && rule.protocol == rule.not_protocol
-            || (looks_at_ports(&rule.source) || looks_at_ports(&rule.destination))
-                && rule.protocol.is_some_and(|p| !p.has_ports());
+            || ports && (rule.icmp.is_some() || rule.protocol.is_some_and(|p| !p.has_ports()));
         if never {
             return;
         }
@@ -188,8 +188,9 @@ impl Renderer<'_> {
             matches.push(Match::IcmpType { family, value: kind, negated: false });
             matches.extend(code.map(|value| Match::IcmpCode { family, value, negated: false }));
         }
-        // Nothing but this family's ICMP has a type that could be the forbidden one.
-        let Some(not) = rule.not_icmp.filter(|_| protocol.is_none_or(|p| p == icmp)) else {
+        // Nothing but this family's ICMP has a type that could be the forbidden one, and it has no ports.
+        let ports = looks_at_ports(&rule.source) || looks_at_ports(&rule.destination);
+        let Some(not) = rule.not_icmp.filter(|_| !ports && protocol.is_none_or(|p| p == icmp)) else {
             return self.push(matches, statements, source);
         };
         let mut is_icmp = matches.clone();

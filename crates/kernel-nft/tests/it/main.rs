@@ -6,6 +6,10 @@ mod apply;
 #[path = "../../../rules/tests/it/build.rs"]
 mod build;
 mod drift;
+mod flood;
+mod lab;
 mod netns;
+mod packets;
 mod refused;
 mod update;
+mod verdicts;
