@@ -1,24 +1,27 @@
 //! `lab apply` and `lab delete`: objects into the datastore, workloads into pods.
 
 use crate::lab::Lab;
-use crate::objects::{Meaning, ObjectId, meaning};
-use crate::pods::{PARALLEL, PodName, PodWish};
+use crate::objects::{Meaning, meaning};
+use crate::pods::{PARALLEL, PodName, name_of};
 use crate::records::Written;
 use crate::seed;
 use crate::supervisor::Sink;
-use crate::{truth, workload};
+use crate::truth;
 use anyhow::{Context as _, bail};
 use futures_util::{StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use tortie_scenario::{ObjectId, Pod as Wish, pods_of};
 
 /// What became of one document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Outcome {
-    #[serde(flatten)]
-    pub(crate) id: ObjectId,
+    pub(crate) kind: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) namespace: String,
+    pub(crate) name: String,
     pub(crate) result: Action,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) detail: String,
@@ -128,12 +131,12 @@ impl Lab {
             self.note(&mut applied, sink, id, action, detail).await;
         }
         // Pods wrote too.
-        applied.revision = applied.revision.max(self.store.records.list("/lab/").await?.1);
+        applied.revision = applied.revision.max(self.store.records.revision().await?);
         Ok(applied)
     }
 
     async fn note(&self, applied: &mut Applied, sink: &Sink, id: ObjectId, result: Action, detail: String) {
-        let outcome = Outcome { id, result, detail };
+        let outcome = Outcome { kind: id.kind, namespace: id.namespace, name: id.name, result, detail };
         sink.item(&outcome).await;
         applied.outcomes.push(outcome);
     }
@@ -145,8 +148,8 @@ impl Lab {
         object: &Value,
         sink: &Sink,
     ) -> anyhow::Result<(Action, String)> {
-        let wanted = workload::pods(id, object, self.nodes.len())?;
-        let names: BTreeSet<PodName> = wanted.iter().map(PodWish::pod_name).collect::<anyhow::Result<_>>()?;
+        let wanted = pods_of(id, object, self.nodes.len()).with_context(|| format!("{id} makes no sense"))?;
+        let names: BTreeSet<PodName> = wanted.iter().map(name_of).collect::<anyhow::Result<_>>()?;
         let owned = |owner: &Option<ObjectId>| owner.as_ref() == Some(id);
         let surplus: Vec<PodName> = self
             .pods
@@ -160,10 +163,10 @@ impl Lab {
 
         let (mut changed, mut fresh) = (0, Vec::new());
         for wish in wanted {
-            let name = wish.pod_name()?;
+            let name = name_of(&wish)?;
             match self.pods.get(&name) {
                 None => fresh.push(wish),
-                Some(pod) if !owned(&pod.owner) => bail!(
+                Some(pod) if !owned(&pod.owner) && !(id.kind == "Pod" && pod.owner.is_none()) => bail!(
                     "there is a pod {name} already, which belongs to {}",
                     pod.owner.as_ref().map_or_else(|| "nobody".to_owned(), ToString::to_string)
                 ),
@@ -192,7 +195,7 @@ impl Lab {
     }
 
     /// Starts pods, several at a time; the first error is reported when all have been tried.
-    pub(crate) async fn add_pods(self: &Arc<Self>, wishes: Vec<PodWish>) -> anyhow::Result<()> {
+    pub(crate) async fn add_pods(self: &Arc<Self>, wishes: Vec<Wish>) -> anyhow::Result<()> {
         let outcomes: Vec<anyhow::Result<()>> = stream::iter(wishes)
             .map(|wish| {
                 let lab = Arc::clone(self);
@@ -264,7 +267,7 @@ impl Lab {
                 }
             }
         }
-        applied.revision = applied.revision.max(self.store.records.list("/lab/").await?.1);
+        applied.revision = applied.revision.max(self.store.records.revision().await?);
         Ok(applied)
     }
 

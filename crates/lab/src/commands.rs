@@ -6,6 +6,7 @@ mod info;
 mod matrix;
 mod objects;
 mod pod;
+mod run;
 mod up;
 
 use crate::args::{Args, Command};
@@ -74,6 +75,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Apply { filename, no_wait, output } => objects::apply(&context, &filename, !no_wait, output),
         Command::Delete { filename, object, output } => objects::delete(&context, &filename, &object, output),
         Command::Matrix(args) => matrix::matrix(&context, &args),
-        _ => anyhow::bail!("not built yet"),
+        Command::Run(args) => run::run(&context, &args),
+        Command::Sandbox(_) | Command::Init(_) | Command::Supervise(_) | Command::List { .. } => {
+            unreachable!("handled above")
+        }
     }
 }

@@ -8,9 +8,9 @@ use crate::dirs::LabDir;
 use crate::fabric::{Fabric, Plan};
 use crate::node::{Node, bird};
 use crate::outside::OutsideHost;
-use crate::pods::{PodName, PodRow, PodWish, Pods};
+use crate::pods::{PodName, PodRow, Pods, name_of};
 use crate::process::{Process, State};
-use crate::request::{LabStatus, NodeRow, ProcessStatus, Request};
+use crate::request::{LabStatus, NodeRow, PodArgs, ProcessStatus, Request};
 use crate::spec::LabSpec;
 use crate::supervisor::Sink;
 use crate::{router, seed};
@@ -21,10 +21,7 @@ use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::{Mutex, Notify};
 use tortie_probe::Listeners;
-
-/// The outside host of every lab, and where it listens.
-pub(crate) const WORLD: &str = "world";
-const WORLD_PORTS: [&str; 2] = ["443/tcp", "53/udp"];
+use tortie_scenario::Pod as Wish;
 
 /// A lab.
 pub(crate) struct Lab {
@@ -82,7 +79,7 @@ impl Lab {
             work: Mutex::new(()),
             end: Notify::new(),
         };
-        lab.add_host(WORLD, &[], WORLD_PORTS.iter().filter_map(|p| p.parse().ok()).collect()).await?;
+        lab.add_world().await?;
         if lab.spec.agents {
             sink.progress("router, agents and BIRD").await;
             lab.start_router().await?;
@@ -180,9 +177,9 @@ impl Lab {
                 Ok(serde_json::to_value(applied)?)
             }
             Request::AddPods { pods } => {
-                let names: Vec<PodName> =
-                    pods.iter().map(PodWish::pod_name).collect::<anyhow::Result<_>>()?;
-                self.add_pods(pods).await?;
+                let wishes: Vec<Wish> = pods.into_iter().map(wish).collect::<anyhow::Result<_>>()?;
+                let names: Vec<PodName> = wishes.iter().map(name_of).collect::<anyhow::Result<_>>()?;
+                self.add_pods(wishes).await?;
                 let rows: Vec<PodRow> =
                     names.iter().filter_map(|n| self.pods.get(n)).map(|p| self.pod_row(&p)).collect();
                 Ok(serde_json::to_value(rows)?)
@@ -193,6 +190,10 @@ impl Lab {
                     bail!("there is no pod {missing}");
                 }
                 self.remove_pods(names).await?;
+                Ok(Value::Null)
+            }
+            Request::Run { scenario, options } => {
+                self.run(&scenario, options, sink).await?;
                 Ok(Value::Null)
             }
             Request::Fault { fault } => Ok(self.fault(fault.parse()?).await?.into()),
@@ -257,6 +258,20 @@ impl Lab {
             all.join(", ")
         )
     }
+}
+
+/// The pod that a command asks for.
+fn wish(args: PodArgs) -> anyhow::Result<Wish> {
+    let name: PodName = args.name.parse()?;
+    Ok(Wish {
+        namespace: name.namespace,
+        name: name.name,
+        node: args.node,
+        labels: args.labels,
+        service_account: args.service_account,
+        listen: args.listen.iter().map(|l| l.parse()).collect::<Result<_, _>>()?,
+        ..Wish::default()
+    })
 }
 
 fn describe(state: &State) -> String {

@@ -25,6 +25,7 @@ mod process;
 mod records;
 mod request;
 mod router;
+mod run;
 mod sandbox;
 mod seed;
 mod spec;
@@ -32,7 +33,6 @@ mod supervisor;
 mod table;
 mod terminal;
 mod truth;
-mod workload;
 
 pub use args::Args;
 

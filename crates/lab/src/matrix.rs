@@ -2,7 +2,7 @@
 
 use crate::glob;
 use crate::lab::Lab;
-use crate::pods::Listen;
+use crate::pods::proto;
 use crate::supervisor::Sink;
 use anyhow::{Context as _, anyhow};
 use serde::{Deserialize, Serialize};
@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use tortie_net::{Family, Protocol};
 use tortie_policy::Packet;
 use tortie_probe::{Expect, Host, Options, Probe, Proto, Verdict};
+use tortie_scenario::Listen;
 
 /// Entries that travel in one frame.
 const CHUNK: usize = 2000;
@@ -134,7 +135,7 @@ impl Lab {
 
 /// Ports to try: those it listens on, or an echo request.
 fn targets(to: &End) -> Vec<(u16, Proto)> {
-    let ports: Vec<(u16, Proto)> = to.listen.iter().filter_map(|l| Some((l.port, l.proto()?))).collect();
+    let ports: Vec<(u16, Proto)> = to.listen.iter().filter_map(|l| Some((l.port, proto(l)?))).collect();
     if ports.is_empty() { vec![(0, Proto::Icmp)] } else { ports }
 }
 

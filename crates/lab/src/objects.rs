@@ -1,28 +1,8 @@
 //! What a document means to the lab: an object to store, pods to run, or nothing.
 
 use serde_json::{Map, Value};
-use std::fmt;
 use tortie_api::{k8s, v3};
-
-/// An object's identity.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct ObjectId {
-    pub(crate) kind: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub(crate) namespace: String,
-    pub(crate) name: String,
-}
-
-impl fmt::Display for ObjectId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.namespace.is_empty() {
-            write!(f, "{} {}", self.kind, self.name)
-        } else {
-            write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
-        }
-    }
-}
+use tortie_scenario::ObjectId;
 
 /// What to do with a document.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,7 +60,8 @@ pub(crate) fn meaning(object: Value) -> Result<Meaning, String> {
     } else {
         namespace.clear();
     }
-    let id = ObjectId { kind, namespace, name };
+    let group = if calico { v3::GROUP } else { group }.to_owned();
+    let id = ObjectId { group, kind, namespace, name };
     let object = with_namespace(object, &id.namespace);
     if workload {
         return Ok(Meaning::Workload { id, object });

@@ -1,11 +1,15 @@
 //! Hosts beyond the router, with open ports.
 
 use crate::lab::Lab;
-use crate::pods::Listen;
 use anyhow::anyhow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use tortie_probe::Host;
+use tortie_scenario::Listen;
+
+/// The outside host of every lab, and where it listens.
+const WORLD: &str = "world";
+const WORLD_PORTS: [&str; 2] = ["443/tcp", "53/udp"];
 
 /// A host beyond the router.
 #[derive(Clone, Debug)]
@@ -31,6 +35,11 @@ impl Lab {
         self.listen(&host, &listen)?;
         self.outside().push(OutsideHost { name: name.to_owned(), host, listen });
         Ok(())
+    }
+
+    /// Adds the host that every lab has.
+    pub(crate) async fn add_world(&self) -> anyhow::Result<()> {
+        self.add_host(WORLD, &[], WORLD_PORTS.iter().filter_map(|p| p.parse().ok()).collect()).await
     }
 
     /// Removes a host beyond the router, if there is one of this name.

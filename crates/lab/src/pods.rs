@@ -3,12 +3,12 @@
 use crate::cni::{Container, Plugin, Verb};
 use crate::fabric;
 use crate::lab::Lab;
-use crate::objects::{self, ObjectId};
+use crate::objects;
 use crate::sandbox::NETNS_DIR;
 use crate::seed;
 use anyhow::{Context as _, anyhow, bail};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -16,7 +16,9 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use tortie_kernel_net::NetNs;
+use tortie_net::Protocol;
 use tortie_probe::{Host, Proto, sctp_supported};
+use tortie_scenario::{Listen, ObjectId, Pod as Wish};
 
 /// How many pods are started or stopped at the same time.
 pub(crate) const PARALLEL: usize = 8;
@@ -64,79 +66,28 @@ impl PodName {
     }
 
     pub(crate) fn id(&self) -> ObjectId {
-        ObjectId { kind: "Pod".to_owned(), namespace: self.namespace.clone(), name: self.name.clone() }
-    }
-}
-
-/// A port on which a pod listens.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Listen {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) name: Option<String>,
-    pub(crate) port: u16,
-    /// `tcp`, `udp` or `sctp`.
-    pub(crate) protocol: String,
-}
-
-impl FromStr for Listen {
-    type Err = anyhow::Error;
-
-    /// `80/tcp`, `http=80/tcp`; TCP if no protocol is given.
-    fn from_str(text: &str) -> anyhow::Result<Self> {
-        let (name, rest) = match text.split_once('=') {
-            Some((name, rest)) => (Some(name.to_owned()), rest),
-            None => (None, text),
-        };
-        let (port, protocol) = rest.split_once('/').unwrap_or((rest, "tcp"));
-        let protocol = protocol.to_ascii_lowercase();
-        match port.parse::<u16>() {
-            Ok(port) if port > 0 && matches!(protocol.as_str(), "tcp" | "udp" | "sctp") => {
-                Ok(Self { name, port, protocol })
-            }
-            _ => bail!("{text:?} is no port: expected 80/tcp, 53/udp or http=80/tcp"),
+        ObjectId {
+            group: String::new(),
+            kind: "Pod".to_owned(),
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
         }
     }
 }
 
-impl fmt::Display for Listen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(name) = &self.name {
-            write!(f, "{name}=")?;
-        }
-        write!(f, "{}/{}", self.port, self.protocol)
+/// The protocol to probe a port with; `None` if the kernel does not speak it.
+pub(crate) fn proto(listen: &Listen) -> Option<Proto> {
+    match listen.protocol {
+        Protocol::TCP => Some(Proto::Tcp),
+        Protocol::UDP => Some(Proto::Udp),
+        Protocol::SCTP if sctp_supported() => Some(Proto::Sctp),
+        _ => None,
     }
 }
 
-impl Listen {
-    /// The protocol to probe it with.
-    pub(crate) fn proto(&self) -> Option<Proto> {
-        match self.protocol.as_str() {
-            "tcp" => Some(Proto::Tcp),
-            "udp" => Some(Proto::Udp),
-            "sctp" if sctp_supported() => Some(Proto::Sctp),
-            _ => None,
-        }
-    }
-}
-
-/// A pod that somebody wants.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub(crate) struct PodWish {
-    pub(crate) namespace: String,
-    pub(crate) name: String,
-    /// Number of the node, from 1; without, the one with the fewest pods.
-    pub(crate) node: Option<usize>,
-    pub(crate) labels: BTreeMap<String, String>,
-    pub(crate) annotations: BTreeMap<String, String>,
-    pub(crate) service_account: String,
-    pub(crate) listen: Vec<Listen>,
-    /// Fixed addresses.
-    pub(crate) addresses: Vec<IpAddr>,
-    /// The object that it belongs to.
-    pub(crate) owner: Option<ObjectId>,
-    /// Its specification where a manifest gives one.
-    pub(crate) spec: Value,
+/// The name of a pod that somebody wants.
+pub(crate) fn name_of(wish: &Wish) -> anyhow::Result<PodName> {
+    wish.full_name().parse()
 }
 
 /// A pod that runs.
@@ -205,7 +156,7 @@ impl Pods {
     }
 
     /// Takes a name and a node for a pod that is about to start.
-    fn reserve(&self, name: &PodName, wanted: Option<usize>, nodes: usize) -> anyhow::Result<usize> {
+    fn reserve(&self, name: &PodName, wanted: usize, nodes: usize) -> anyhow::Result<usize> {
         let mut state = self.state();
         if state.running.contains_key(name) || state.starting.contains_key(name) {
             bail!("there is a pod {name} already");
@@ -215,9 +166,9 @@ impl Pods {
                 + state.starting.values().filter(|n| **n == index).count()
         };
         let node = match wanted {
-            Some(number) if (1..=nodes).contains(&number) => number - 1,
-            Some(number) => bail!("pod {name}: there is no node {number}, the lab has {nodes}"),
-            None => (0..nodes).min_by_key(|i| load(*i)).context("the lab has no nodes")?,
+            0 => (0..nodes).min_by_key(|i| load(*i)).context("the lab has no nodes")?,
+            number if number <= nodes => number - 1,
+            number => bail!("pod {name}: there is no node {number}, the lab has {nodes}"),
         };
         state.starting.insert(name.clone(), node);
         Ok(node)
@@ -226,8 +177,8 @@ impl Pods {
 
 impl Lab {
     /// Starts a pod as a kubelet would; answers when the plugin has and its ports are open.
-    pub(crate) async fn add_pod(&self, wish: PodWish) -> anyhow::Result<Arc<Pod>> {
-        let name: PodName = format!("{}/{}", wish.namespace, wish.name).parse()?;
+    pub(crate) async fn add_pod(&self, wish: Wish) -> anyhow::Result<Arc<Pod>> {
+        let name = name_of(&wish)?;
         let node = self.pods.reserve(&name, wish.node, self.nodes.len())?;
         let started = self.start_pod(&name, node, wish).await;
         let mut state = self.pods.state();
@@ -237,15 +188,14 @@ impl Lab {
         Ok(pod)
     }
 
-    async fn start_pod(&self, name: &PodName, node: usize, wish: PodWish) -> anyhow::Result<Pod> {
+    async fn start_pod(&self, name: &PodName, node: usize, wish: Wish) -> anyhow::Result<Pod> {
         let host = self.nodes.get(node).context("the node is gone")?;
-        let account = if wish.service_account.is_empty() { "default" } else { &wish.service_account };
         for (path, object) in
-            [seed::namespace(&name.namespace), seed::service_account(&name.namespace, account)]
+            [seed::namespace(&name.namespace), seed::service_account(&name.namespace, wish.account())]
         {
             self.store.records.ensure(&path, &object).await?;
         }
-        let record = record(name, host.name(), &wish);
+        let record = wish.to_object(host.name());
         self.store.records.put(&name.path(), &record).await?;
         let uid = self.store.records.get(&name.path()).await?.and_then(|o| uid(&o)).unwrap_or_default();
         let container = Container {
@@ -269,7 +219,7 @@ impl Lab {
         name: &PodName,
         node: usize,
         container: &Container,
-        wish: &PodWish,
+        wish: &Wish,
     ) -> anyhow::Result<Pod> {
         let host = self.nodes.get(node).context("the node is gone")?;
         let netns_name = name.netns();
@@ -292,15 +242,15 @@ impl Lab {
     /// Opens ports of a pod or an outside host. What the kernel cannot speak is left out.
     pub(crate) fn listen(&self, host: &Host, ports: &[Listen]) -> anyhow::Result<()> {
         let wanted: Vec<(Host, u16, Proto)> =
-            ports.iter().filter_map(|l| Some((host.clone(), l.port, l.proto()?))).collect();
+            ports.iter().filter_map(|l| Some((host.clone(), l.port, proto(l)?))).collect();
         Ok(self.listeners.add_all(&wanted)?)
     }
 
     /// Gives a running pod the labels, annotations and ports of a wish; true if something changed.
-    pub(crate) async fn adjust_pod(&self, name: &PodName, wish: PodWish) -> anyhow::Result<bool> {
+    pub(crate) async fn adjust_pod(&self, name: &PodName, wish: Wish) -> anyhow::Result<bool> {
         let pod = self.pods.get(name).with_context(|| format!("there is no pod {name}"))?;
         let host = self.nodes.get(pod.node).context("the node is gone")?;
-        let wanted = record(name, host.name(), &wish);
+        let wanted = wish.to_object(host.name());
         let before = self.store.records.get(&name.path()).await?;
         self.store.records.change(&name.path(), &name.id(), |current| adjust(current, &wanted)).await?;
         let mut changed = self.store.records.get(&name.path()).await? != before;
@@ -343,7 +293,7 @@ impl Lab {
 const AGENTS_OWN: &str = "cni.projectcalico.org/";
 
 /// What an apply may change of a running pod: labels, annotations but for the agent's, and the specification.
-fn adjust(current: &mut Value, wanted: &Value) {
+pub(crate) fn adjust(current: &mut Value, wanted: &Value) {
     let kept: Vec<(String, Value)> = current
         .pointer("/metadata/annotations")
         .and_then(Value::as_object)
@@ -375,52 +325,12 @@ fn uid(object: &Value) -> Option<String> {
     object.pointer("/metadata/uid").and_then(Value::as_str).map(str::to_owned)
 }
 
-/// The pod's object.
-fn record(name: &PodName, node: &str, wish: &PodWish) -> Value {
-    let mut annotations = wish.annotations.clone();
-    if !wish.addresses.is_empty() {
-        annotations.insert("cni.projectcalico.org/ipAddrs".to_owned(), json!(wish.addresses).to_string());
-    }
-    let mut spec = match &wish.spec {
-        Value::Object(spec) => spec.clone(),
-        _ => serde_json::Map::new(),
-    };
-    if !spec.contains_key("containers") {
-        let ports: Vec<Value> = wish
-            .listen
-            .iter()
-            .map(|l| {
-                let mut port = json!({"containerPort": l.port, "protocol": l.protocol.to_ascii_uppercase()});
-                if let (Some(fields), Some(name)) = (port.as_object_mut(), l.name.as_deref()) {
-                    fields.insert("name".to_owned(), name.into());
-                }
-                port
-            })
-            .collect();
-        spec.insert("containers".to_owned(), json!([{"name": "main", "image": "lab", "ports": ports}]));
-    }
-    let account = if wish.service_account.is_empty() { "default" } else { &wish.service_account };
-    spec.insert("serviceAccountName".to_owned(), account.into());
-    spec.insert("nodeName".to_owned(), node.into());
-    json!({
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "name": name.name,
-            "namespace": name.namespace,
-            "labels": wish.labels,
-            "annotations": annotations,
-        },
-        "spec": spec,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn names_and_ports_are_parsed() {
+    fn names_are_those_of_kubernetes() {
         let name: PodName = "shop/web-1.x".parse().unwrap();
         assert_eq!(
             (name.netns().as_str(), name.path().as_str()),
@@ -429,50 +339,21 @@ mod tests {
         for bad in ["web", "/web", "shop/", "a.b/c", "Shop/web", "a/b/c", "../x"] {
             assert!(bad.parse::<PodName>().is_err(), "{bad}");
         }
-        for (text, written) in [("80", "80/tcp"), ("53/UDP", "53/udp"), ("http=80/tcp", "http=80/tcp")] {
-            assert_eq!(text.parse::<Listen>().unwrap().to_string(), written);
-        }
-        for bad in ["", "0/tcp", "80/quic", "x/tcp", "70000/tcp"] {
-            assert!(bad.parse::<Listen>().is_err(), "{bad}");
-        }
     }
 
     #[test]
     fn an_adjusted_pod_keeps_its_addresses() {
-        let name: PodName = "a/b".parse().unwrap();
-        let wish = PodWish { namespace: "a".into(), name: "b".into(), ..PodWish::default() };
-        let mut current = record(&name, "node1", &wish);
+        let wish = Wish { namespace: "a".into(), name: "b".into(), ..Wish::default() };
+        let mut current = wish.to_object("node1");
         current["metadata"]["uid"] = "u".into();
         current["metadata"]["annotations"]["cni.projectcalico.org/podIP"] = "10.65.0.1/32".into();
         let same = current.clone();
-        adjust(&mut current, &record(&name, "node1", &wish));
+        adjust(&mut current, &wish.to_object("node1"));
         assert_eq!(current, same);
         let labels = BTreeMap::from([("x".to_owned(), "y".to_owned())]);
-        adjust(&mut current, &record(&name, "node1", &PodWish { labels, ..wish }));
+        adjust(&mut current, &Wish { labels, ..wish }.to_object("node1"));
         assert_eq!(current["metadata"]["labels"]["x"], "y");
         assert_eq!(current["metadata"]["uid"], "u");
         assert_eq!(current["metadata"]["annotations"]["cni.projectcalico.org/podIP"], "10.65.0.1/32");
-    }
-
-    #[test]
-    fn a_record_is_a_pod_on_its_node() {
-        let wish = PodWish {
-            namespace: "a".into(),
-            name: "b".into(),
-            listen: vec!["http=80/tcp".parse().unwrap(), "53/udp".parse().unwrap()],
-            addresses: vec!["10.65.0.7".parse().unwrap(), "fd65::7".parse().unwrap()],
-            ..PodWish::default()
-        };
-        let record = record(&"a/b".parse().unwrap(), "node2", &wish);
-        assert_eq!(record["spec"]["nodeName"], "node2");
-        assert_eq!(record["spec"]["serviceAccountName"], "default");
-        assert_eq!(
-            record["spec"]["containers"][0]["ports"],
-            json!([{"containerPort": 80, "protocol": "TCP", "name": "http"}, {"containerPort": 53, "protocol": "UDP"}])
-        );
-        assert_eq!(
-            record["metadata"]["annotations"]["cni.projectcalico.org/ipAddrs"],
-            r#"["10.65.0.7","fd65::7"]"#
-        );
     }
 }

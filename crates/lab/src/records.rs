@@ -1,12 +1,13 @@
 //! Objects in the lab's datastore: create, change, remove, list, by compare-and-swap.
 
-use crate::objects::{self, ObjectId};
+use crate::objects;
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt;
 use std::sync::Arc;
+use tortie_scenario::ObjectId;
 use tortie_store::{Entry, Op, Precondition, Store, StoreError};
 
 /// How often a lost compare-and-swap is tried again.
@@ -50,6 +51,12 @@ impl Records {
     pub(crate) async fn list(&self, prefix: &str) -> anyhow::Result<(Vec<Entry>, u64)> {
         let list = self.store.list(prefix).await?;
         Ok((list.entries, list.revision))
+    }
+
+    /// The datastore's revision now.
+    pub(crate) async fn revision(&self) -> anyhow::Result<u64> {
+        // An empty list tells it too.
+        Ok(self.store.list("/lab/").await?.revision)
     }
 
     /// Makes the object at `path` be `wanted`; answers what that took and the revision of its last change.

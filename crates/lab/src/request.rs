@@ -1,8 +1,9 @@
 //! Requests of commands to the supervisor, and the shapes of its answers.
 
-use crate::pods::PodWish;
+use crate::run::{RunOptions, ScenarioText};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use tortie_agent_api::NodeStatus;
 
@@ -36,7 +37,7 @@ pub(crate) enum Request {
     /// Start pods; answers their [`crate::pods::PodRow`]s.
     AddPods {
         /// The pods.
-        pods: Vec<PodWish>,
+        pods: Vec<PodArgs>,
     },
     /// Stop pods.
     RemovePods {
@@ -50,11 +51,31 @@ pub(crate) enum Request {
         /// Only ends whose names match one of these, if there are any.
         globs: Vec<String>,
     },
+    /// Run a scenario; items are [`StepResult`](crate::run::StepResult)s.
+    Run {
+        /// Its text.
+        scenario: ScenarioText,
+        /// How.
+        options: RunOptions,
+    },
     /// Break or heal something.
     Fault {
         /// In the words of a scenario: `kill-agent 2`.
         fault: String,
     },
+}
+
+/// A pod to be started.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct PodArgs {
+    /// `namespace/name`.
+    pub(crate) name: String,
+    /// Number of the node, from 1; 0: any.
+    pub(crate) node: usize,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) service_account: String,
+    /// `80/tcp`, `http=80/tcp`.
+    pub(crate) listen: Vec<String>,
 }
 
 /// What `lab status` shows.

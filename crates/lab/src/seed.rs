@@ -16,7 +16,7 @@ pub(crate) fn objects(plan: &Plan, spec: &LabSpec) -> Vec<(String, Value)> {
         "default",
         &json!({"clusterType": "tortie-lab", "datastoreReady": true}),
     )];
-    all.extend(tiers());
+    all.extend(tortie_scenario::seed());
     all.extend(pools(&spec.pools));
     all.extend(plan.nodes.iter().map(node));
     for (index, segment) in plan.segments.iter().enumerate() {
@@ -35,12 +35,6 @@ pub(crate) fn objects(plan: &Plan, spec: &LabSpec) -> Vec<(String, Value)> {
         all.push(service_account(name, "default"));
     }
     all
-}
-
-/// The tiers that Calico's clients make when they first see a datastore.
-fn tiers() -> [(String, Value); 3] {
-    [("default", 1_000_000, "Deny"), ("kube-admin", 1_000, "Pass"), ("kube-baseline", 10_000_000, "Pass")]
-        .map(|(name, order, action)| calico("Tier", name, &json!({"order": order, "defaultAction": action})))
 }
 
 /// Pools under names of their own.

@@ -1,39 +1,66 @@
 //! What policy says: the reference evaluator over the objects of the lab's datastore.
 
 use crate::lab::Lab;
+use crate::node::Node;
+use crate::run::Cast;
+use serde_json::Value;
+use std::sync::Arc;
 use tortie_model::convert::{Converter, Diagnostic, Options};
-use tortie_policy::{Node, State};
+use tortie_policy::{Decision, Node as PolicyNode, State};
+use tortie_scenario::Probe;
 use tortie_store::Entry;
+
+/// The evaluator with its conversion, following writes.
+pub(crate) struct Model {
+    pub(crate) state: State,
+    converter: Converter,
+}
+
+impl Model {
+    /// What a datastore says.
+    pub(crate) fn of(entries: &[Entry], nodes: &[Arc<Node>]) -> Self {
+        let mut model = Self { state: State::new(), converter: Converter::new(Options::default()) };
+        for node in nodes {
+            model.state.set_node(node.name(), Some(PolicyNode::with_addresses(node.addresses())));
+        }
+        for entry in entries {
+            model.take(&entry.key, Some(&entry.value));
+        }
+        model
+    }
+
+    /// Follows a write, or with `None` a deletion.
+    pub(crate) fn write(&mut self, path: &str, object: Option<&Value>) {
+        let bytes = object.map(|o| o.to_string().into_bytes());
+        self.take(path, bytes.as_deref());
+    }
+
+    /// Objects that cannot be used count as absent, as they do for the agents.
+    fn take(&mut self, path: &str, value: Option<&[u8]>) {
+        let (changes, _) = self.converter.entry(path, value);
+        for change in changes {
+            if let Err(e) = self.state.apply(&change) {
+                tracing::warn!("{path}: {e}");
+            }
+        }
+    }
+}
 
 impl Lab {
     /// The evaluator's view of the datastore as it is now.
     pub(crate) async fn truth(&self) -> anyhow::Result<State> {
         let (entries, _) = self.store.records.list("/").await?;
-        let mut state = state(&entries);
-        for node in &self.nodes {
-            state.set_node(node.name(), Some(Node::with_addresses(node.addresses())));
-        }
-        Ok(state)
+        Ok(Model::of(&entries, &self.nodes).state)
     }
 }
 
-/// Objects that cannot be used count as absent, as they do for the agents.
-fn state(entries: &[Entry]) -> State {
-    let mut converter = Converter::new(Options::default());
-    let mut state = State::new();
-    for entry in entries {
-        let (changes, _) = converter.entry(&entry.key, Some(&entry.value));
-        for change in changes {
-            if let Err(e) = state.apply(&change) {
-                tracing::warn!("{}: {e}", entry.key);
-            }
-        }
-    }
-    state
+/// What policy says of a probe.
+pub(crate) fn decide(state: &State, cast: &Cast, probe: &Probe) -> Option<Decision> {
+    Some(state.evaluate(&cast.packet(probe)?))
 }
 
 /// What is wrong with an object that is about to be written.
-pub(crate) fn judge(path: &str, object: &serde_json::Value) -> Vec<Diagnostic> {
+pub(crate) fn judge(path: &str, object: &Value) -> Vec<Diagnostic> {
     Converter::new(Options::default()).entry(path, Some(object.to_string().as_bytes())).1
 }
 

@@ -13,6 +13,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tortie_api::document;
+use tortie_scenario::document_object;
 
 pub(crate) fn apply(
     context: &Context,
@@ -20,7 +21,7 @@ pub(crate) fn apply(
     wait: bool,
     output: OutputArg,
 ) -> anyhow::Result<ExitCode> {
-    let documents = read(files)?;
+    let documents = read(files, true)?;
     report(context, &Request::Apply { documents, wait }, output)
 }
 
@@ -37,7 +38,7 @@ pub(crate) fn delete(
         },
         _ => {
             // What was made last goes first.
-            let mut documents = read(files)?;
+            let mut documents = read(files, false)?;
             documents.reverse();
             documents
         }
@@ -58,9 +59,9 @@ fn render(outcomes: &[Outcome]) -> String {
     let mut table = Table::new(&["KIND", "NAMESPACE", "NAME", "RESULT", "DETAIL"]);
     for o in outcomes {
         table.add([
-            o.id.kind.clone(),
-            o.id.namespace.clone(),
-            o.id.name.clone(),
+            o.kind.clone(),
+            o.namespace.clone(),
+            o.name.clone(),
             o.result.as_str().to_owned(),
             o.detail.clone(),
         ]);
@@ -78,12 +79,16 @@ fn summary(outcomes: &[Outcome]) -> String {
     if words.is_empty() { "nothing to do".to_owned() } else { words.join(", ") }
 }
 
-/// Every document of the files, in order; all errors at once.
-fn read(files: &[PathBuf]) -> anyhow::Result<Vec<Value>> {
+/// Every document of the files, in order; all errors at once, with those of the objects themselves if they are to be judged.
+fn read(files: &[PathBuf], judge: bool) -> anyhow::Result<Vec<Value>> {
     let (mut documents, mut problems) = (Vec::new(), Vec::new());
     for (name, text) in texts(files)? {
         let parsed = document::read(&name, &text);
         problems.extend(parsed.errors.iter().map(ToString::to_string));
+        if judge {
+            let found = parsed.documents.iter().filter_map(|d| document_object(d).err());
+            problems.extend(found.flatten().map(|p| p.to_string()));
+        }
         documents.extend(parsed.documents.into_iter().map(|d| d.value));
     }
     if !problems.is_empty() {

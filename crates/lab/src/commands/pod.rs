@@ -2,8 +2,8 @@
 
 use super::{Context, exec};
 use crate::args::{OutputArg, PodCommand};
-use crate::pods::{Listen, PodName, PodRow, PodWish};
-use crate::request::Request;
+use crate::pods::{PodName, PodRow};
+use crate::request::{PodArgs, Request};
 use crate::table::{self, Table};
 use anyhow::Context as _;
 use std::process::ExitCode;
@@ -11,21 +11,15 @@ use std::process::ExitCode;
 pub(crate) fn pod(context: &Context, command: PodCommand) -> anyhow::Result<ExitCode> {
     match command {
         PodCommand::Add { pods, node, labels, listen, service_account } => {
-            let listen: Vec<Listen> = listen.iter().map(|l| l.parse()).collect::<anyhow::Result<_>>()?;
-            let node = node.map(|n| node_number(&n)).transpose()?;
-            let wish = |text: &String| -> anyhow::Result<PodWish> {
-                let name: PodName = text.parse()?;
-                Ok(PodWish {
-                    namespace: name.namespace,
-                    name: name.name,
-                    node,
-                    labels: labels.iter().cloned().collect(),
-                    service_account: service_account.clone(),
-                    listen: listen.clone(),
-                    ..PodWish::default()
-                })
+            let node = node.map_or(Ok(0), |n| node_number(&n))?;
+            let args = |name: &String| PodArgs {
+                name: name.clone(),
+                node,
+                labels: labels.iter().cloned().collect(),
+                service_account: service_account.clone(),
+                listen: listen.clone(),
             };
-            let pods = pods.iter().map(wish).collect::<anyhow::Result<_>>()?;
+            let pods = pods.iter().map(args).collect();
             let rows: Vec<PodRow> = context.ask(&Request::AddPods { pods })?;
             context.terminal.print(&render(&rows));
             Ok(ExitCode::SUCCESS)

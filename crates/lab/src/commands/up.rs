@@ -215,13 +215,18 @@ pub(crate) fn down(context: &Context) -> anyhow::Result<ExitCode> {
         }
         DirState::Alive => {}
     }
-    if let Some(mut client) = Client::try_connect(&context.dir)? {
+    take_down(&context.dir)?;
+    context.terminal.print(&format!("lab {name:?} is down"));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Ends a lab that is up.
+pub(crate) fn take_down(dir: &LabDir) -> anyhow::Result<()> {
+    if let Some(mut client) = Client::try_connect(dir)? {
         // The supervisor may be gone before its answer is read: what counts is the lock.
         let _ = client.call::<serde_json::Value>(&Request::Down, &mut |_| {});
     }
-    wait_until_gone(&context.dir)?;
-    context.terminal.print(&format!("lab {name:?} is down"));
-    Ok(ExitCode::SUCCESS)
+    wait_until_gone(dir)
 }
 
 /// Waits until the last process of the sandbox has ended, and removes what is left.

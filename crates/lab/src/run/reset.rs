@@ -1,0 +1,73 @@
+//! A lab as new: between scenarios nothing of the last one may be left.
+
+use crate::lab::Lab;
+use crate::seed;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tortie_scenario::{Fault, Plan};
+
+/// Where users' objects lie.
+const OBJECTS: [&str; 2] = ["/tortie/kubernetes/", "/calico/resources/v3/"];
+
+impl Lab {
+    /// Mends faults, stops all pods, removes hosts outside and objects; what the lab itself wrote is as it was.
+    pub(crate) async fn reset(self: &Arc<Self>) -> anyhow::Result<()> {
+        for node in &self.nodes {
+            if !self.fabric.is_connected(node.name()) {
+                self.fault(Fault::Heal(node.net.number)).await?;
+            }
+            if !node.has_agent() {
+                self.fault(Fault::RestartAgent(node.net.number)).await?;
+            }
+        }
+        let pods = self.pods.all().iter().map(|p| p.name.clone()).collect();
+        self.remove_pods(pods).await?;
+        for host in self.hosts() {
+            self.remove_host(&host.name).await?;
+        }
+        let seeds: BTreeMap<_, _> = seed::objects(self.fabric.plan(), &self.spec).into_iter().collect();
+        let mut extra = Vec::new();
+        for prefix in OBJECTS {
+            let (entries, _) = self.store.records.list(prefix).await?;
+            extra.extend(entries.iter().map(|e| e.key.to_string()).filter(|k| !seeds.contains_key(k)));
+        }
+        if !extra.is_empty() {
+            self.store.records.remove_all(extra).await?;
+        }
+        for (path, object) in &seeds {
+            // Agents add to their nodes; nobody else has a reason to change them.
+            if object.get("kind").is_some_and(|k| k == "Node") {
+                self.store.records.ensure(path, object).await?;
+            } else {
+                self.store.records.put(path, object).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The same, with the host outside that every lab has.
+    pub(crate) async fn restore(self: &Arc<Self>) -> anyhow::Result<()> {
+        self.reset().await?;
+        self.add_world().await
+    }
+
+    /// What a scenario asks for beside objects and pods: pools and hosts outside.
+    pub(crate) async fn furnish(self: &Arc<Self>, plan: &Plan) -> anyhow::Result<()> {
+        if plan.own_pools {
+            let own: BTreeMap<_, _> = seed::pools(&plan.pools).into_iter().collect();
+            let lab = seed::pools(&self.spec.pools).into_iter().map(|(path, _)| path);
+            let superfluous: Vec<String> = lab.filter(|path| !own.contains_key(path)).collect();
+            if !superfluous.is_empty() {
+                self.store.records.remove_all(superfluous).await?;
+            }
+            for (path, pool) in &own {
+                self.store.records.put(path, pool).await?;
+            }
+        }
+        for host in &plan.outside {
+            let wanted = if host.own_addresses { host.addresses.as_slice() } else { &[] };
+            self.add_host(&host.name, wanted, host.listen.clone()).await?;
+        }
+        Ok(())
+    }
+}
