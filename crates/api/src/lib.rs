@@ -13,6 +13,7 @@ mod int_or_string;
 pub mod k8s;
 pub mod meta;
 pub mod v3;
+pub mod validate;
 
 pub use int_or_string::IntOrString;
 pub use meta::ObjectMeta;
