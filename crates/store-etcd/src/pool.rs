@@ -160,7 +160,10 @@ impl Pool {
                         continue;
                     }
                     Failure::NotSent(reason) => tried.note(member, reason),
-                    Failure::Away(reason) => {
+                    Failure::Away(mut reason) => {
+                        if self.may_lack_certificate(member) {
+                            reason.push_str(" (no client certificate is given; etcd may ask for one)");
+                        }
                         tried.note(member, reason);
                         if repeat == Repeat::OnlyIfNotSent {
                             self.leave(member);
@@ -191,6 +194,12 @@ impl Pool {
         let channel = self.channel(member, lane).await?;
         let token = self.token(member).await?;
         attempt(channel, token).await.map_err(|status| Failure::of(&status))
+    }
+
+    /// A member that wants a certificate and gets none ends the connection after it was made, often without a word.
+    fn may_lack_certificate(&self, member: usize) -> bool {
+        let secure = self.config.endpoints.get(member).is_some_and(|endpoint| endpoint.starts_with("https:"));
+        secure && self.config.tls.as_ref().is_some_and(|files| files.identity.is_none())
     }
 
     async fn channel(&self, member: usize, lane: Lane) -> Result<Channel, Failure> {

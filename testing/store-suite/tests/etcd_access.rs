@@ -70,7 +70,7 @@ async fn certificates_are_used_and_wrong_ones_named() {
     let wrong = [
         (TlsFiles { ca: file("other.pem"), ..files.clone() }, "UnknownIssuer"),
         (TlsFiles { server_name: Some("elsewhere.test".to_owned()), ..files.clone() }, "not valid for name"),
-        (TlsFiles { identity: None, ..files.clone() }, "ertificate"),
+        (TlsFiles { identity: None, ..files.clone() }, "no client certificate is given"),
         (TlsFiles { ca: file("none.pem"), ..files.clone() }, "none.pem"),
         (TlsFiles { ca: file("ca.key"), ..files.clone() }, "there is no CA certificate in"),
     ];
