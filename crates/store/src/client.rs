@@ -114,20 +114,19 @@ impl EmbeddedClient {
 
     async fn call(&self, doing: &str, request: &Request) -> Result<Response, StoreError> {
         let link = self.link(doing).await?;
-        let call = link.call(request).ok_or_else(|| self.lost(doing, &link))?;
-        let answer = match timeout(self.inner.config.call_timeout, call).await {
-            Ok(answer) => answer.ok_or_else(|| self.lost(doing, &link))?,
-            Err(_) => {
-                let waited = self.inner.config.call_timeout;
-                return Err(
-                    self.unavailable(doing, format!("no answer within {waited:?}; the outcome is unknown"))
-                );
-            }
-        };
+        let answer = self.within(doing, link.call(request)).await?.ok_or_else(|| self.lost(doing, &link))?;
         match answer {
             Response::Error(error) => Err(error),
             other => Ok(other),
         }
+    }
+
+    async fn within<T>(&self, doing: &str, answer: impl Future<Output = T>) -> Result<T, StoreError> {
+        let limit = self.inner.config.call_timeout;
+        let answer = timeout(limit, answer).await;
+        answer.map_err(|_| {
+            self.unavailable(doing, format!("no answer within {limit:?}; the outcome is unknown"))
+        })
     }
 
     /// The connection, waited for if it is away.
@@ -227,13 +226,8 @@ impl Store for EmbeddedClient {
             let doing = format!("watch {prefix}");
             let link = self.link(&doing).await?;
             let request = Request::Watch { prefix: prefix.to_owned(), revision };
-            let call = link.watch(&request).ok_or_else(|| self.lost(&doing, &link))?;
-            let (started, items, ticket) = call;
-            let answer = match timeout(self.inner.config.call_timeout, started).await {
-                Ok(Ok(answer)) => answer,
-                Ok(Err(_)) => return Err(self.lost(&doing, &link)),
-                Err(_) => return Err(self.unavailable(&doing, "no answer in time".to_owned())),
-            };
+            let started = self.within(&doing, link.watch(&request)).await?;
+            let (answer, items, ticket) = started.ok_or_else(|| self.lost(&doing, &link))?;
             match answer {
                 Response::Watching => {
                     let endpoint = self.inner.endpoint.clone();

@@ -280,3 +280,31 @@ async fn a_backup_is_the_store_and_restores_with_a_new_counter() {
     assert!(matches!(stale, StoreError::Compacted { .. }), "{stale}");
     assert!(tortie_store::backup::restore(&copy, &restored).is_err(), "nothing is overwritten");
 }
+
+/// A store that accepts and then says nothing: every call ends in time, also those that could not even be sent.
+#[tokio::test]
+async fn a_silent_store_is_given_up_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("silent.sock");
+    let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+    let answering = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        // A hello of version 1 in answer to one: length, id, kind, mark, version.
+        let mut hello = [0; 21];
+        tokio::io::AsyncReadExt::read_exact(&mut stream, &mut hello).await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut stream, &hello).await.unwrap();
+        // Nothing is read any more.
+        std::future::pending::<()>().await;
+    });
+    let config = ClientConfig { call_timeout: Duration::from_millis(50), ..ClientConfig::new(&socket) };
+    let client = EmbeddedClient::connect_with(config).await.unwrap();
+    let commits = (0..600).map(|n| {
+        let client = client.clone();
+        tokio::spawn(async move { client.commit(vec![put(&format!("/k/{n}"), vec![7; 10_000])]).await })
+    });
+    for commit in commits.collect::<Vec<_>>() {
+        let error = commit.await.unwrap().unwrap_err();
+        assert!(error.is_transient() && error.to_string().contains("no answer within"), "{error}");
+    }
+    answering.abort();
+}

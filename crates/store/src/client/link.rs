@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 /// First and longest pause between attempts to connect.
 const RETRY: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(250));
@@ -106,11 +106,22 @@ async fn greet(socket: &Path) -> Result<(OwnedReadHalf, OwnedWriteHalf), Down> {
         .unwrap_or_else(|_| Err(Down::because("the store is silent")))
 }
 
+/// Requests that may wait to be sent; more of them wait outside the queue, each for its own time.
+const MAX_UNSENT: usize = 256;
+
+#[derive(Debug)]
+struct Outgoing {
+    frame: Bytes,
+    /// Given back when the frame has been written.
+    _place: Option<OwnedSemaphorePermit>,
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Link {
-    /// Has no bound of its own: it holds one frame per call that waits, and two per watch.
-    outgoing: mpsc::UnboundedSender<Bytes>,
+    /// Has no bound of its own: calls need a place among the unsent, and a watch adds two short frames at most.
+    outgoing: mpsc::UnboundedSender<Outgoing>,
+    unsent: Arc<Semaphore>,
     waiting: Mutex<Waiting>,
     end: OnceLock<String>,
 }
@@ -140,37 +151,30 @@ pub(super) struct Ticket {
 }
 
 impl Link {
-    fn new() -> (Self, mpsc::UnboundedReceiver<Bytes>) {
+    fn new() -> (Self, mpsc::UnboundedReceiver<Outgoing>) {
         let (outgoing, queue) = mpsc::unbounded_channel();
-        (Self { outgoing, waiting: Mutex::default(), end: OnceLock::new() }, queue)
+        let unsent = Arc::new(Semaphore::new(MAX_UNSENT));
+        (Self { outgoing, unsent, waiting: Mutex::default(), end: OnceLock::new() }, queue)
     }
 
-    /// Sends a request; the future gives the answer, or nothing if the connection ends. Nothing if it has ended.
-    pub(super) fn call(
-        self: &Arc<Self>,
-        request: &Request,
-    ) -> Option<impl Future<Output = Option<Response>> + use<>> {
+    /// Sends a request and waits for the answer; nothing if the connection has ended or does so meanwhile.
+    pub(super) async fn call(self: &Arc<Self>, request: &Request) -> Option<Response> {
+        let place = self.place().await;
         let (reply, answer) = oneshot::channel();
         let ticket = self.enter(Call::Once { reply, parts: Vec::new() }, false)?;
-        self.send(request.encode(ticket.id));
-        Some(async move {
-            let answer = answer.await.ok();
-            drop(ticket);
-            answer
-        })
+        self.send(request.encode(ticket.id), place);
+        answer.await.ok()
     }
 
-    /// Starts a watch: its first answer, and its items.
-    pub(super) fn watch(
-        self: &Arc<Self>,
-        request: &Request,
-    ) -> Option<(oneshot::Receiver<Response>, Items, Ticket)> {
+    /// Starts a watch and waits for the first answer; nothing if the connection has ended or does so meanwhile.
+    pub(super) async fn watch(self: &Arc<Self>, request: &Request) -> Option<(Response, Items, Ticket)> {
+        let place = self.place().await;
         let (started, answer) = oneshot::channel();
         // One more than the window: the error that ends it needs no grant.
         let (items, receiver) = mpsc::channel(WINDOW as usize + 1);
         let ticket = self.enter(Call::Watch { started: Some(started), items }, true)?;
-        self.send(request.encode(ticket.id));
-        Some((answer, receiver, ticket))
+        self.send(request.encode(ticket.id), place);
+        Some((answer.await.ok()?, receiver, ticket))
     }
 
     /// Why the connection ended.
@@ -189,9 +193,13 @@ impl Link {
         Some(Ticket { link: self.clone(), id, cancel })
     }
 
-    fn send(&self, frame: Bytes) {
-        // If the connection is gone, so is the place of whoever waits for the answer.
-        let _ = self.outgoing.send(frame);
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        self.unsent.clone().acquire_owned().await.ok()
+    }
+
+    fn send(&self, frame: Bytes, place: Option<OwnedSemaphorePermit>) {
+        // If the connection is gone, so is the call of whoever waits for the answer.
+        let _ = self.outgoing.send(Outgoing { frame, _place: place });
     }
 
     fn close(&self, reason: String) {
@@ -254,7 +262,7 @@ impl Link {
 impl Ticket {
     /// Lets the watch send so many items more.
     pub(super) fn grant(&self, items: u32) {
-        self.link.send(Request::Grant { items }.encode(self.id));
+        self.link.send(Request::Grant { items }.encode(self.id), None);
     }
 
     /// Why the connection ended.
@@ -267,7 +275,7 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         self.link.waiting().calls.remove(&self.id);
         if self.cancel {
-            self.link.send(Request::Cancel.encode(self.id));
+            self.link.send(Request::Cancel.encode(self.id), None);
         }
     }
 }
@@ -305,13 +313,16 @@ async fn read(mut input: OwnedReadHalf, link: &Link) -> String {
 }
 
 /// Sends requests until the connection ends; says why.
-async fn write(mut output: OwnedWriteHalf, mut queue: mpsc::UnboundedReceiver<Bytes>) -> String {
+async fn write(mut output: OwnedWriteHalf, mut queue: mpsc::UnboundedReceiver<Outgoing>) -> String {
     const TOGETHER: usize = 64;
     let mut batch = Vec::with_capacity(TOGETHER);
     while queue.recv_many(&mut batch, TOGETHER).await > 0 {
         let written = match &batch[..] {
-            [single] => output.write_all(single).await,
-            many => output.write_all(&many.concat()).await,
+            [single] => output.write_all(&single.frame).await,
+            many => {
+                let frames: Vec<&[u8]> = many.iter().map(|outgoing| &*outgoing.frame).collect();
+                output.write_all(&frames.concat()).await
+            }
         };
         if let Err(error) = written {
             return error.to_string();
