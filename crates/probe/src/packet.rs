@@ -3,6 +3,7 @@
 //! Every payload of ours begins with one of two marks and carries numbers that tell who sent it and why.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use tortie_net::Family;
 
@@ -49,6 +50,20 @@ pub(crate) fn parse_identity(bytes: &[u8]) -> Option<&str> {
     line.split_once(' ').map(|(host, _)| host)
 }
 
+/// The identifier of an echo request.
+///
+/// Connection tracking tells echo flows apart by it, remembers an answered one for half a minute, and lets what looks like more of
+/// the same pass whatever policy says now. So no two probes in a row share one, and floods keep to the other half.
+fn identifier(mark: [u8; 8], nonce: Nonce) -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    const HALF: u16 = 0x8000;
+    if mark == FLOOD_MARK {
+        HALF | nonce.number as u16
+    } else {
+        NEXT.fetch_add(1, Ordering::Relaxed) & !HALF
+    }
+}
+
 /// An echo request for a raw socket. The kernel adds the ICMPv6 checksum.
 pub(crate) fn echo_request(family: Family, mark: [u8; 8], nonce: Nonce) -> [u8; ICMP_HEADER + PAYLOAD] {
     let mut bytes = [0; ICMP_HEADER + PAYLOAD];
@@ -56,8 +71,7 @@ pub(crate) fn echo_request(family: Family, mark: [u8; 8], nonce: Nonce) -> [u8; 
         Family::V4 => 8,
         Family::V6 => 128,
     };
-    // Connection tracking tells echo flows apart by the identifier.
-    bytes[4..6].copy_from_slice(&(nonce.number as u16).to_be_bytes());
+    bytes[4..6].copy_from_slice(&identifier(mark, nonce).to_be_bytes());
     bytes[6..8].copy_from_slice(&((nonce.number >> 16) as u16).to_be_bytes());
     bytes[ICMP_HEADER..].copy_from_slice(&payload(mark, nonce));
     if family == Family::V4 {
