@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tortie_bird::{ProtocolState, Reply, ReplyError, parse_protocols};
+use tortie_bird::{
+    ProtocolState, Reply, ReplyError, RouteCount, parse_greeting, parse_protocols, parse_route_counts, quote,
+};
 
 /// Patience with one answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -38,6 +40,12 @@ pub enum BirdError {
     /// It answered nonsense.
     #[error(transparent)]
     Nonsense(#[from] ReplyError),
+    /// The name of a file cannot be told to it.
+    #[error("{} cannot be told to BIRD: its commands know no quotes within names", file.display())]
+    FileName {
+        /// The file.
+        file: PathBuf,
+    },
     /// It refused.
     #[error("BIRD refused {command:?}: {reason}")]
     Refused {
@@ -53,6 +61,7 @@ pub enum BirdError {
 pub struct Birdc {
     stream: UnixStream,
     buffer: String,
+    version: String,
 }
 
 impl Birdc {
@@ -61,20 +70,36 @@ impl Birdc {
         let stream = UnixStream::connect(socket)
             .await
             .map_err(|source| BirdError::Connect { socket: socket.to_owned(), source })?;
-        let mut birdc = Self { stream, buffer: String::new() };
-        birdc.reply("connect").await?;
+        let mut birdc = Self { stream, buffer: String::new(), version: String::new() };
+        let greeting = birdc.reply("connect").await?;
+        parse_greeting(&greeting).unwrap_or_default().clone_into(&mut birdc.version);
         Ok(birdc)
+    }
+
+    /// The daemon's version, from its greeting.
+    pub fn version(&self) -> &str {
+        &self.version
     }
 
     /// Checks and takes a configuration file without a restart; sessions that did not change are not disturbed.
     pub async fn configure(&mut self, file: &Path) -> Result<(), BirdError> {
-        self.ask(&format!("configure check \"{}\"", file.display())).await?;
-        self.ask(&format!("configure \"{}\"", file.display())).await.map(drop)
+        self.configure_check(file).await?;
+        self.ask(&format!("configure {}", quoted(file)?)).await.map(drop)
+    }
+
+    /// Checks a configuration file and leaves the running one alone.
+    pub async fn configure_check(&mut self, file: &Path) -> Result<(), BirdError> {
+        self.ask(&format!("configure check {}", quoted(file)?)).await.map(drop)
     }
 
     /// All protocols and their states.
     pub async fn protocols(&mut self) -> Result<Vec<ProtocolState>, BirdError> {
         Ok(parse_protocols(&self.ask("show protocols").await?))
+    }
+
+    /// Number of routes of each table.
+    pub async fn route_counts(&mut self) -> Result<Vec<RouteCount>, BirdError> {
+        Ok(parse_route_counts(&self.ask("show route table all count").await?))
     }
 
     /// One command.
@@ -108,4 +133,8 @@ impl Birdc {
             .await
             .map_err(|_| BirdError::Silent { command: command.to_owned() })?
     }
+}
+
+fn quoted(file: &Path) -> Result<String, BirdError> {
+    file.to_str().and_then(quote).ok_or_else(|| BirdError::FileName { file: file.to_owned() })
 }

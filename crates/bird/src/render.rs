@@ -1,244 +1,392 @@
-//! The text of `bird.cfg`.
+//! The text of `bird.conf`.
 //!
-//! Rules of the content:
-//! * to peers go this node's blocks, and other routes inside pools that are exported (borrowed addresses; what a route
-//!   reflector passes on); nothing else, above all no default route that another peer told;
-//! * to the kernel go routes learnt by BGP, and a blackhole for each own block, so that an unused address of the block
-//!   does not wander to the default route; more specific routes to workloads win over it;
-//! * from the kernel come all routes (the default route among them), so that next hops in other subnets resolve.
+//! One daemon serves both families; what differs between them is a parameter. Per family there is
+//! * a filter for what the kernel gets: routes learnt by BGP, and blackholes for the node's own blocks, so that
+//!   packets to unused addresses of a block do not travel in circles;
+//! * a function for what peers get: the node's blocks as a whole, single addresses of pools that lie outside of them
+//!   (borrowed ones), service addresses. Nothing else leaves the node.
 
-use crate::input::{Input, Node, PeerTarget};
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr};
+use crate::filter::{Direction, PREFERENCE_BASE, function_name};
+use crate::session::{is_writable, sessions};
+use crate::text::Text;
+use crate::{
+    BindMode, Encapsulation, Input, LogSeverity, NextHopMode, Pool, PrefixCommunities, Problem, Session,
+};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use tortie_net::{Cidr, Family};
 
-/// One session of this node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Session {
-    name: String,
-    local: IpAddr,
-    peer: IpAddr,
-    port: Option<u16>,
-    local_as: u32,
-    peer_as: u32,
-    keep_next_hop: bool,
-    /// The peer is a client of this reflector.
-    reflector: Option<Ipv4Addr>,
-    passive: bool,
-}
+/// Preference of a learnt route that is to win over a local one.
+const OVERRIDE_PREFERENCE: u32 = 200;
 
-/// The configuration of one node.
-pub fn render(input: &Input) -> String {
-    let mut text = String::from(
-        "# Written by the node agent from the datastore. Changes made here are overwritten.\n\n",
-    );
-    let own = input.nodes.get(&input.node).cloned().unwrap_or_default();
-    // Writing to a String cannot fail.
-    let _ = writeln!(text, "log stderr {{ info, remote, warning, error, auth, fatal, bug }};");
-    let _ = writeln!(text, "router id {};", router_id(&input.node, &own));
-    let _ = writeln!(text, "timeformat protocol iso long;\n");
-    let _ = writeln!(text, "protocol device {{\n  scan time 2;\n}}\n");
-    let _ = writeln!(
-        text,
-        "protocol direct {{\n  ipv4;\n  ipv6;\n  interface -\"{}*\", -\"kube-ipvs*\", \"*\";\n}}\n",
-        input.interface_prefix
-    );
+/// The configuration, and what of the input is not in it.
+pub fn render(input: &Input) -> (String, Vec<Problem>) {
+    let (sessions, mut problems) = sessions(input);
+    let mut text = Text::default();
+    text.line(&format!(
+        "# Configuration of BIRD for node {}, generated: changes are lost.",
+        one_line(&input.node)
+    ));
+    text.gap();
+    text.line(&format!("log stderr {};", log_classes(input.configuration.log)));
+    text.line(&format!("router id {};", input.router_id()));
+    text.line("timeformat protocol iso long;");
+    text.gap();
+    interfaces(input, &mut problems, &mut text);
     for family in Family::ALL {
-        tables(&mut text, input, family);
+        Table::new(input, family).render(&sessions, &mut text);
     }
-    let sessions = sessions(input, &own);
+    let used: BTreeSet<&String> = sessions.iter().flat_map(|s| &s.filters).collect();
+    for (name, filter) in input.filters.iter().filter(|(name, _)| used.contains(name)) {
+        filter.render(name, &mut text);
+    }
     if !sessions.is_empty() {
-        let _ = writeln!(
-            text,
-            "template bgp calico {{\n  connect delay time 1;\n  connect retry time 2;\n  error wait time 2, 10;\n  error forget time 30;\n  graceful restart on;\n}}\n"
-        );
+        template(input, &mut text);
     }
-    for session in sessions.values() {
-        text.push_str(&session.render(input.listen_port));
+    for session in &sessions {
+        render_session(input, session, &mut text);
     }
-    text
+    (text.finish(), problems)
 }
 
-/// A number that differs between nodes: the IPv4 address, or a hash of the name where there is none.
-fn router_id(name: &str, node: &Node) -> Ipv4Addr {
-    match node.ipv4 {
-        Some(IpAddr::V4(address)) => address,
-        _ => {
-            // FNV-1a; never 0.0.0.0, which BIRD refuses.
-            let hash =
-                name.bytes().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
-            Ipv4Addr::from(hash.max(1))
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+fn log_classes(severity: LogSeverity) -> &'static str {
+    match severity {
+        LogSeverity::Debug => "all",
+        LogSeverity::Info => "{ trace, info, remote, warning, error, auth, fatal, bug }",
+        LogSeverity::Warning => "{ warning, error, auth, fatal, bug }",
+        LogSeverity::Error => "{ error, fatal, bug }",
+        LogSeverity::Fatal => "{ fatal, bug }",
+    }
+}
+
+/// What protocols report about themselves.
+fn debug_option(severity: LogSeverity, text: &mut Text) {
+    match severity {
+        LogSeverity::Debug => text.line("debug all;"),
+        LogSeverity::Info => text.line("debug { states };"),
+        LogSeverity::Warning | LogSeverity::Error | LogSeverity::Fatal => {}
+    }
+}
+
+/// Interfaces and their addresses. Workload interfaces have none of interest, and kube-proxy's has one for each
+/// service.
+fn interfaces(input: &Input, problems: &mut Vec<Problem>, text: &mut Text) {
+    let severity = input.configuration.log;
+    text.block("protocol device", |text| {
+        debug_option(severity, text);
+        text.line("scan time 2;");
+    });
+    let mut patterns = Vec::new();
+    for pattern in &input.configuration.ignored_interfaces {
+        if is_writable(pattern) {
+            patterns.push(format!("-\"{pattern}\""));
+        } else {
+            let reason = format!("spec.ignoredInterfaces: {pattern:?} is no pattern; it is left out");
+            problems.push(Problem { object: "BGPConfiguration default".to_owned(), reason });
         }
     }
+    let prefixes = if input.interface_prefix.is_empty() { "cali" } else { &input.interface_prefix };
+    let prefixes = prefixes.split(',').map(str::trim).filter(|p| is_writable(p));
+    patterns.extend(prefixes.map(|prefix| format!("-\"{prefix}*\"")));
+    patterns.extend(["-\"kube-ipvs*\"".to_owned(), "\"*\"".to_owned()]);
+    text.block("protocol direct", |text| {
+        debug_option(severity, text);
+        text.line("ipv4;");
+        text.line("ipv6;");
+        text.line(&format!("interface {};", patterns.join(", ")));
+    });
+    text.gap();
 }
 
-/// Static blocks, filters and the kernel of one family.
-fn tables(text: &mut String, input: &Input, family: Family) {
-    let v = family.version();
-    let blocks: Vec<Cidr> = input.blocks.iter().copied().filter(|b| b.family() == family).collect();
-    let _ = writeln!(text, "protocol static blocks{v} {{\n  ipv{v};");
-    for block in &blocks {
-        let _ = writeln!(text, "  route {block} blackhole;");
-    }
-    let _ = writeln!(text, "}}\n\nfilter to_peers{v} {{");
-    for block in &blocks {
-        let _ = writeln!(text, "  if net = {block} then {};", verdict(exported(input, *block)));
-        let _ = writeln!(text, "  if net ~ [ {block}+ ] then reject;");
-    }
-    for pool in input.pools.iter().filter(|p| p.cidr.family() == family) {
-        let _ = writeln!(text, "  if net ~ [ {}+ ] then {};", pool.cidr, verdict(pool.export));
-    }
-    let _ = writeln!(text, "  reject;\n}}\n\nfilter to_kernel{v} {{");
-    let _ = writeln!(text, "  if source = RTS_BGP then accept;");
-    let _ = writeln!(text, "  if source = RTS_STATIC then accept;\n  reject;\n}}\n");
-    let _ = writeln!(text, "protocol kernel kernel{v} {{");
-    let _ = writeln!(text, "  learn;\n  persist;\n  scan time 2;\n  merge paths on;\n  graceful restart;");
-    let _ = writeln!(text, "  ipv{v} {{\n    import all;\n    export filter to_kernel{v};\n  }};\n}}\n");
+/// The part of one family.
+struct Table<'a> {
+    input: &'a Input,
+    family: Family,
+    pools: Vec<Pool>,
+    blocks: Vec<Cidr>,
+    advertised: Vec<Cidr>,
+    priority: u32,
 }
 
-fn exported(input: &Input, block: Cidr) -> bool {
-    input.pools.iter().any(|p| p.export && p.cidr.covers(block))
-}
-
-fn verdict(accept: bool) -> &'static str {
-    if accept { "accept" } else { "reject" }
-}
-
-/// All sessions of this node by name; a configured peering replaces the mesh's session with the same address.
-fn sessions(input: &Input, own: &Node) -> BTreeMap<String, Session> {
-    let mut sessions: BTreeMap<String, Session> = BTreeMap::new();
-    let local_as = own.as_number.unwrap_or(input.default_as);
-    for family in Family::ALL {
-        let Some(local) = own.address(family) else { continue };
-        let mut configured = configured_peers(input, own, family, local, local_as);
-        if input.mesh && own.reflector_cluster.is_none() {
-            for (name, node) in &input.nodes {
-                let Some(peer) = node.address(family) else { continue };
-                let known = configured.iter().any(|s| s.peer == peer && s.port.is_none());
-                if *name == input.node || peer == local || node.reflector_cluster.is_some() || known {
-                    continue;
-                }
-                configured.push(Session {
-                    name: protocol_name("Mesh", peer, None),
-                    local,
-                    peer,
-                    port: None,
-                    local_as,
-                    peer_as: node.as_number.unwrap_or(input.default_as),
-                    keep_next_hop: false,
-                    reflector: None,
-                    // One side connects: two sessions that collide cost seconds.
-                    passive: local > peer,
-                });
-            }
-        }
-        for session in configured {
-            sessions.entry(session.name.clone()).or_insert(session);
-        }
-    }
-    sessions
-}
-
-fn configured_peers(input: &Input, own: &Node, family: Family, local: IpAddr, local_as: u32) -> Vec<Session> {
-    let mut found: Vec<Session> = Vec::new();
-    for peer in input.peers.values() {
-        let applies = match (&peer.node, &peer.node_selector) {
-            (Some(node), _) => *node == input.node,
-            (None, Some(selector)) => selector.evaluate(&own.labels),
-            (None, None) => true,
+impl<'a> Table<'a> {
+    fn new(input: &'a Input, family: Family) -> Self {
+        let mut pools: Vec<Pool> =
+            input.pools.iter().copied().filter(|p| p.cidr.family() == family).collect();
+        // A pool within another decides about its part.
+        pools.sort_by_key(|p| (std::cmp::Reverse(p.cidr.len()), p.cidr));
+        let of_family = |prefixes: &[Cidr]| -> Vec<Cidr> {
+            let sorted: BTreeSet<Cidr> = prefixes.iter().copied().filter(|c| c.family() == family).collect();
+            sorted.into_iter().collect()
         };
-        let prefix = if peer.node.is_some() || peer.node_selector.is_some() { "Node" } else { "Global" };
-        // Peerings with nodes by selector are mutual: this node also answers those that select it.
-        match &peer.target {
-            PeerTarget::Address { address, port, as_number } => {
-                if applies && Family::of(*address) == family && *address != local {
-                    found.push(Session {
-                        name: protocol_name(prefix, *address, *port),
-                        local,
-                        peer: *address,
-                        port: *port,
-                        local_as,
-                        peer_as: *as_number,
-                        keep_next_hop: peer.keep_next_hop,
-                        reflector: own.reflector_cluster.filter(|_| *as_number == local_as),
-                        passive: false,
-                    });
+        Self {
+            input,
+            family,
+            pools,
+            blocks: of_family(&input.blocks),
+            advertised: of_family(&input.advertised),
+            priority: input.configuration.priorities.of(family),
+        }
+    }
+
+    fn version(&self) -> u8 {
+        self.family.version()
+    }
+
+    fn render(&self, sessions: &[Session], text: &mut Text) {
+        let version = self.version();
+        text.line(&format!("# IPv{version}."));
+        self.communities(text);
+        self.aggregation(text);
+        self.export(text);
+        self.kernel_filter(sessions, text);
+        text.block(&format!("protocol kernel kernel{version}"), |text| {
+            text.line("learn;");
+            text.line("persist;");
+            text.line("scan time 2;");
+            text.line("metric 0; # routes carry their own");
+            text.line("graceful restart;");
+            text.line("merge paths on;");
+            text.option(&self.family.to_string(), |text| {
+                text.line("import all; # next hops may lie behind any of them");
+                text.line(&format!("export filter calico_kernel_programming{version};"));
+            });
+        });
+        self.static_routes(sessions, text);
+        text.gap();
+    }
+
+    fn community_rules(&self) -> impl Iterator<Item = &'a PrefixCommunities> {
+        let family = self.family;
+        self.input.configuration.communities.iter().filter(move |r| r.cidr.family() == family)
+    }
+
+    fn communities(&self, text: &mut Text) {
+        if self.community_rules().next().is_none() {
+            return;
+        }
+        text.block(&format!("function apply_communities{}()", self.version()), |text| {
+            for rule in self.community_rules() {
+                let adds = rule.communities.iter().map(|c| format!("{}.add({c});", c.attribute()));
+                let adds: Vec<String> = adds.collect();
+                text.line(&format!("if net ~ {} then {{ {} }}", rule.cidr, adds.join(" ")));
+            }
+        });
+    }
+
+    /// Peers get a block as a whole and nothing beneath it, other than what is more important than usual: an address
+    /// on the move.
+    fn aggregation(&self, text: &mut Text) {
+        if self.blocks.is_empty() {
+            return;
+        }
+        text.block(&format!("function calico_aggr{}()", self.version()), |text| {
+            for block in &self.blocks {
+                text.line(&format!("if net = {block} then accept;"));
+                if !block.is_host() {
+                    let priority = self.priority;
+                    text.line(&format!(
+                        "if net ~ {block} then {{ if krt_metric < {priority} then accept; else reject; }}"
+                    ));
                 }
             }
-            PeerTarget::Nodes(targets) => {
-                for (name, node) in &input.nodes {
-                    let Some(address) = node.address(family) else { continue };
-                    let selected = applies && targets.evaluate(&node.labels);
-                    let selects = targets.evaluate(&own.labels) && selects(peer, name, node);
-                    if *name == input.node || !(selected || selects) {
-                        continue;
-                    }
-                    let peer_as = node.as_number.unwrap_or(input.default_as);
-                    let same = node.reflector_cluster == own.reflector_cluster;
-                    found.push(Session {
-                        name: protocol_name("Node", address, None),
-                        local,
-                        peer: address,
-                        port: None,
-                        local_as,
-                        peer_as,
-                        keep_next_hop: peer.keep_next_hop,
-                        reflector: own.reflector_cluster.filter(|_| peer_as == local_as && !same),
-                        passive: local > address,
-                    });
+        });
+    }
+
+    fn export(&self, text: &mut Text) {
+        let (version, routes) = (self.version(), self.input.configuration.cluster_routes);
+        text.block(&format!("function calico_export_to_bgp_peers{version}(bool same_as)"), |text| {
+            for pool in self.pools.iter().filter(|p| !p.export) {
+                text.line(&format!("if net ~ {} then reject; # disableBGPExport", pool.cidr));
+            }
+            text.block("if defined(ifname) then", |text| {
+                let mut tunnels = vec!["*.cali", "*.calico"];
+                if !routes.ipip {
+                    tunnels.push("tunl0");
                 }
+                let tunnels: Vec<String> = tunnels.iter().map(|t| format!("ifname ~ \"{t}\"")).collect();
+                text.line(&format!("if same_as && ({}) then reject; # the agent's", tunnels.join(" || ")));
+                text.line("if ifname ~ \"bpf*.cali\" then reject;");
+            });
+            if self.community_rules().next().is_some() {
+                text.line(&format!("apply_communities{version}();"));
+            }
+            if !self.blocks.is_empty() {
+                text.line(&format!("calico_aggr{version}();"));
+            }
+            for prefix in &self.advertised {
+                text.line(&format!("if net ~ {prefix} then accept;"));
+            }
+            for pool in self.pools.iter().filter(|p| p.export) {
+                text.line(&format!("if net ~ {} then accept;", pool.cidr));
+            }
+            text.line("reject;");
+        });
+    }
+
+    fn kernel_filter(&self, sessions: &[Session], text: &mut Text) {
+        let (version, priority) = (self.version(), self.priority);
+        text.block(&format!("filter calico_kernel_programming{version}"), |text| {
+            let statics: Vec<Cidr> =
+                self.blackholes().chain(self.gateways(sessions).into_iter().map(|(peer, _)| peer)).collect();
+            for prefix in statics {
+                text.line(&format!("if net = {prefix} && source = RTS_STATIC then accept;"));
+            }
+            text.line("if source != RTS_BGP then reject;");
+            for prefix in &self.advertised {
+                text.line(&format!("if net ~ {prefix} then reject; # services"));
+            }
+            text.block("if !defined(krt_metric) then", |text| {
+                text.line(&format!("krt_metric = {priority};"));
+                text.line(&format!(
+                    "if defined(bgp_local_pref) && bgp_local_pref < {PREFERENCE_BASE} then krt_metric = {PREFERENCE_BASE} - bgp_local_pref;"
+                ));
+            });
+            for pool in &self.pools {
+                let verdict = if self.is_ours(pool.encapsulation) { "accept;" } else { "reject; # the agent's" };
+                text.line(&format!("if net ~ {} then {verdict}", pool.cidr));
+            }
+            text.line("accept;");
+        });
+    }
+
+    /// Peers that are reached by a gateway of their own.
+    fn gateways(&self, sessions: &[Session]) -> BTreeSet<(Cidr, IpAddr)> {
+        let of_family = sessions.iter().filter(|s| s.family() == self.family);
+        of_family.filter_map(|s| Some((Cidr::host(s.peer), s.reachable_by?))).collect()
+    }
+
+    /// True if BIRD writes the routes of such pools to the kernel.
+    fn is_ours(&self, encapsulation: Encapsulation) -> bool {
+        let routes = self.input.configuration.cluster_routes;
+        match encapsulation {
+            Encapsulation::None => routes.unencapsulated,
+            Encapsulation::Ipip => routes.ipip,
+            Encapsulation::Vxlan => false,
+        }
+    }
+
+    /// Blocks of one address have no blackhole: it would hide the address.
+    fn blackholes(&self) -> impl Iterator<Item = Cidr> + '_ {
+        self.blocks.iter().copied().filter(|b| !b.is_host())
+    }
+
+    fn static_routes(&self, sessions: &[Session], text: &mut Text) {
+        text.block(&format!("protocol static static{}", self.version()), |text| {
+            text.line(&format!("{};", self.family));
+            for prefix in self.blackholes() {
+                text.line(&format!("route {prefix} blackhole;"));
+            }
+            for prefix in self.advertised.iter().filter(|p| !self.blocks.contains(p)) {
+                text.line(&format!("route {prefix} blackhole; # services"));
+            }
+            for (peer, gateway) in self.gateways(sessions) {
+                text.line(&format!("route {peer} via {gateway};"));
+            }
+        });
+    }
+}
+
+/// What all sessions have in common.
+fn template(input: &Input, text: &mut Text) {
+    text.block("template bgp bgp_template", |text| {
+        debug_option(input.configuration.log, text);
+        text.line("graceful restart on;");
+        text.line("connect delay time 1;");
+        text.line("connect retry time 5;");
+        text.line("error wait time 2,10;");
+    });
+}
+
+fn render_session(input: &Input, session: &Session, text: &mut Text) {
+    let own = input.own();
+    let own_port = input.port_of(&own).map(|p| format!(" port {p}")).unwrap_or_default();
+    // BIRD listens where sessions speak from.
+    let bound =
+        (input.configuration.bind == BindMode::NodeIp).then(|| own.address(session.family())).flatten();
+    let source = session.source.or(bound).map(|a| format!(" {a}")).unwrap_or_default();
+    let peer_port = session.port.map(|p| format!(" port {p}")).unwrap_or_default();
+    text.gap();
+    text.block(&format!("protocol bgp {} from bgp_template", session.name()), |text| {
+        text.line(&format!("local{source}{own_port} as {};", session.local_as));
+        text.line(&format!("neighbor {}{peer_port} as {};", session.peer, session.peer_as));
+        if bound.is_some() {
+            text.line("strict bind on;");
+        }
+        match session.ttl_security.filter(|hops| *hops > 0) {
+            Some(hops) => {
+                text.line(&format!("multihop {hops};"));
+                text.line("ttl security on;");
+            }
+            None => text.line("multihop;"),
+        }
+        if session.passive {
+            text.line("passive on;");
+        }
+        if let Some(password) = &session.password {
+            text.line(&format!("password \"{password}\";"));
+        }
+        // The ranges are those that BIRD takes; its hold time is 240 s.
+        if let Some(seconds) = session.restart_seconds.map(|s| s.min(4095)) {
+            text.line(&format!("graceful restart time {seconds};"));
+        }
+        if let Some(seconds) = session.keepalive_seconds.filter(|s| *s > 0).map(|s| s.min(240)) {
+            text.line(&format!("keepalive time {seconds};"));
+        }
+        if let Some(cluster) = session.reflector_cluster {
+            text.line("rr client;");
+            text.line(&format!("rr cluster id {cluster};"));
+        }
+        if session.allowed_local_as > 0 {
+            text.line(&format!("allow local as {};", session.allowed_local_as));
+        }
+        text.option(&session.family().to_string(), |text| channel(input, session, text));
+    });
+}
+
+fn channel(input: &Input, session: &Session, text: &mut Text) {
+    let (family, same_as) = (session.family(), session.is_internal());
+    let priority = input.configuration.priorities.of(family);
+    let ordinary = PREFERENCE_BASE.saturating_sub(priority);
+    let call_filters = |direction: Direction, text: &mut Text| {
+        for name in &session.filters {
+            if input.filters.get(name).is_some_and(|f| !f.rules(direction, family).is_empty()) {
+                text.line(&format!("{}({same_as});", function_name(name, direction, family)));
             }
         }
-    }
-    found
-}
-
-/// True if `peer` applies to the node called `name`.
-fn selects(peer: &crate::input::Peer, name: &str, node: &Node) -> bool {
-    match (&peer.node, &peer.node_selector) {
-        (Some(only), _) => only == name,
-        (None, Some(selector)) => selector.evaluate(&node.labels),
-        (None, None) => true,
-    }
-}
-
-fn protocol_name(prefix: &str, peer: IpAddr, port: Option<u16>) -> String {
-    let address = peer.to_string().replace(['.', ':'], "_");
-    match port {
-        Some(port) => format!("{prefix}_{address}_port_{port}"),
-        None => format!("{prefix}_{address}"),
-    }
-}
-
-impl Session {
-    fn render(&self, listen_port: u16) -> String {
-        let v = if self.peer.is_ipv4() { 4 } else { 6 };
-        let mut text = String::new();
-        let _ = writeln!(text, "protocol bgp {} from calico {{", self.name);
-        let own_port = if listen_port == 179 { String::new() } else { format!(" port {listen_port}") };
-        let _ = writeln!(text, "  local {}{own_port} as {};", self.local, self.local_as);
-        let port = match self.port {
-            Some(port) => format!(" port {port}"),
-            None if listen_port != 179 => format!(" port {listen_port}"),
-            None => String::new(),
-        };
-        let _ = writeln!(text, "  neighbor {}{port} as {};", self.peer, self.peer_as);
-        let _ = writeln!(text, "  multihop;");
-        if self.passive {
-            let _ = writeln!(text, "  passive on;");
-        }
-        if let Some(cluster) = self.reflector {
-            let _ = writeln!(text, "  rr client;\n  rr cluster id {cluster};");
-        }
-        let _ =
-            writeln!(text, "  ipv{v} {{\n    import all;\n    export filter to_peers{v};\n    add paths on;");
-        let _ = writeln!(text, "    gateway recursive;");
-        if self.keep_next_hop {
-            let _ = writeln!(text, "    next hop keep;");
-        }
-        let _ = writeln!(text, "  }};\n}}\n");
-        text
+    };
+    text.option("import filter", |text| {
+        call_filters(Direction::Import, text);
+        text.line(&format!(
+            "if defined(bgp_local_pref) && bgp_local_pref > {ordinary} then preference = {OVERRIDE_PREFERENCE};"
+        ));
+        text.line("accept;");
+    });
+    text.option("export filter", |text| {
+        text.line("if source = RTS_BGP && defined(bgp_local_pref) then {");
+        text.line(&format!(
+            "  if bgp_local_pref < {PREFERENCE_BASE} then krt_metric = {PREFERENCE_BASE} - bgp_local_pref;"
+        ));
+        text.line("} else {");
+        // The kernel knows no metric 0 for IPv6, and for IPv4 it means that nobody chose one.
+        text.line(&format!("  if !defined(krt_metric) || krt_metric = 0 then krt_metric = {priority};"));
+        text.line(&format!(
+            "  if krt_metric < {PREFERENCE_BASE} then bgp_local_pref = {PREFERENCE_BASE} - krt_metric;"
+        ));
+        text.line("}");
+        call_filters(Direction::Export, text);
+        text.line(&format!("calico_export_to_bgp_peers{}({same_as});", family.version()));
+        text.line("reject;");
+    });
+    text.line("gateway recursive;");
+    text.line("add paths on;");
+    match session.next_hop {
+        NextHopMode::Own => text.line("next hop self;"),
+        NextHopMode::Keep => text.line("next hop keep;"),
+        NextHopMode::Auto | NextHopMode::KeepExternal => {}
     }
 }
 

@@ -18,7 +18,8 @@ pub struct ReplyError {
 }
 
 impl Reply {
-    /// Takes a complete reply from the start of `buffer`, if there is one, and removes it.
+    /// Takes a complete reply from the start of `buffer`, if there is one, and removes it. Lines that BIRD says of
+    /// its own accord (they begin with `+`) are dropped.
     pub fn take(buffer: &mut String) -> Result<Option<Self>, ReplyError> {
         let mut lines = Vec::new();
         let mut used = 0;
@@ -31,6 +32,9 @@ impl Reply {
             let line = line.trim_end_matches(['\n', '\r']);
             if let Some(text) = line.strip_prefix(' ') {
                 lines.push((code, text.to_owned()));
+                continue;
+            }
+            if line.starts_with('+') {
                 continue;
             }
             let fail = || ReplyError { line: line.to_owned() };
@@ -94,6 +98,46 @@ pub fn parse_protocols(reply: &Reply) -> Vec<ProtocolState> {
         .collect()
 }
 
+/// Routes of a table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RouteCount {
+    /// The table, `master4` or `master6`.
+    pub table: String,
+    /// Routes.
+    pub routes: u64,
+    /// Destinations.
+    pub networks: u64,
+}
+
+/// The lines of `show route count`.
+pub fn parse_route_counts(reply: &Reply) -> Vec<RouteCount> {
+    reply.lines.iter().filter(|(code, _)| *code == 1007).filter_map(|(_, text)| route_count(text)).collect()
+}
+
+/// `5 of 5 routes for 4 networks in table master4`.
+fn route_count(line: &str) -> Option<RouteCount> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    match words.as_slice() {
+        [_, "of", routes, "routes", "for", networks, "networks", "in", "table", table] => Some(RouteCount {
+            table: (*table).to_owned(),
+            routes: routes.parse().ok()?,
+            networks: networks.parse().ok()?,
+        }),
+        _ => None,
+    }
+}
+
+/// The version in the greeting `BIRD 2.0.12 ready.`.
+pub fn parse_greeting(reply: &Reply) -> Option<&str> {
+    let (_, text) = reply.lines.iter().find(|(code, _)| *code == 1)?;
+    text.strip_prefix("BIRD ")?.split_whitespace().next()
+}
+
+/// A text in quotes, as commands want names of files; `None` if it cannot be written: BIRD knows no escapes.
+pub fn quote(text: &str) -> Option<String> {
+    crate::session::is_writable(text).then(|| format!("\"{text}\""))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,6 +152,20 @@ mod tests {
         assert_eq!(buffer, "10");
         assert!(Reply::take(&mut "x\n".to_owned()).is_err());
         assert!(Reply::take(&mut "äöüx yz\n".to_owned()).is_err());
+    }
+
+    #[test]
+    fn counts_greeting_and_quotes() {
+        let mut buffer = String::from(
+            "0001 BIRD 2.0.12 ready.\n1007-5 of 5 routes for 4 networks in table master4\n\
+             \x202 of 2 routes for 2 networks in table master6\n0014 Total: 7 of 7 routes for 6 networks in 2 tables\n",
+        );
+        assert_eq!(parse_greeting(&Reply::take(&mut buffer).unwrap().unwrap()), Some("2.0.12"));
+        let counts = parse_route_counts(&Reply::take(&mut buffer).unwrap().unwrap());
+        let count = |table: &str, routes, networks| RouteCount { table: table.to_owned(), routes, networks };
+        assert_eq!(counts, [count("master4", 5, 4), count("master6", 2, 2)]);
+        assert_eq!(quote("/run/bird.conf").as_deref(), Some("\"/run/bird.conf\""));
+        assert_eq!((quote(""), quote("a\"b"), quote("a\nb")), (None, None, None));
     }
 
     #[test]
