@@ -80,7 +80,7 @@ fn live(lab: &mut Lab, round: usize) {
         delta("s:bad", &["203.0.113.0/25"], &["203.0.113.0/24"]),
     ]);
     lab.update(&[delta("s:some", &[], &["10.65.3.0/24", "fd65:3::/64", "10.65.4.1"])]);
-    if round % 3 == 0 {
+    if round.is_multiple_of(3) {
         // A new agent learns everything anew.
         lab.node = Node::new();
         lab.node.in_sync = false;
@@ -88,7 +88,7 @@ fn live(lab: &mut Lab, round: usize) {
         lab.update(&state());
         lab.node.in_sync = true;
     }
-    if round % 7 == 0 {
+    if round.is_multiple_of(7) {
         nft(
             "add element inet calico cali-from-wl-dispatch { eth9 : accept }\nadd rule inet calico cali-wl-to-host drop",
         );

@@ -34,7 +34,9 @@ impl Ns {
         let thread = std::thread::spawn(move || {
             unshare(CloneFlags::CLONE_NEWNET).expect("a new network namespace needs root");
             tell.send(nix::unistd::gettid().as_raw()).unwrap();
-            queue.into_iter().for_each(|job| job());
+            for job in queue {
+                job();
+            }
         });
         let ns = Self { jobs: Some(jobs), thread: Some(thread), tid: tid.recv().unwrap() };
         ns.run(|| run("ip link set lo up"));

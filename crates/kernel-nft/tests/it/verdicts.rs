@@ -215,6 +215,11 @@ fn packets() -> Vec<Packet> {
     all
 }
 
+/// How many random states are tried; `TORTIE_SEEDS` asks for more.
+fn seeds() -> u64 {
+    std::env::var("TORTIE_SEEDS").map_or(40, |n| n.parse().expect("TORTIE_SEEDS is a number"))
+}
+
 #[test]
 fn random_policies() {
     in_netns(|| {
@@ -233,20 +238,22 @@ fn random_policies() {
         ]);
         let packets = packets();
         let (mut allowed, mut denied) = (0, 0);
-        for seed in 0..40 {
+        for seed in 0..seeds() {
             let mut d = Dice(seed);
             let mut updates: Vec<Update> = ["s:a", "s:b", "s:c"].map(|id| random_set(&mut d, id)).to_vec();
             updates.extend(["n:a", "n:b", "n:none"].map(|id| random_ports(&mut d, id)));
             for name in ["p", "q", "r"] {
-                let rules = (0..1 + d.below(5)).map(|_| random_rule(&mut d)).collect();
+                let rules = (0..=d.below(5)).map(|_| random_rule(&mut d)).collect();
                 updates.push(policy(name, rules, vec![]));
             }
             let tiers = vec![
-                tier("one", d.pick(&[Action::Deny, Action::Pass]), &["p", "q"][..1 + d.below(2)], &[]),
+                tier("one", d.pick(&[Action::Deny, Action::Pass]), &["p", "q"][..=d.below(2)], &[]),
                 tier("two", Action::Deny, &["r"], &[]),
             ];
             updates.push(workload("w2", endpoint_of(2, &[]), tiers.clone()));
-            updates.iter().for_each(|u| naive.take(u));
+            for update in &updates {
+                naive.take(update);
+            }
             lab.update(&updates);
             exec(&["conntrack", "-F"]);
             let passed = lab.probe(1, &packets);

@@ -76,9 +76,9 @@ pub fn ip_set(family: Family, id: &str, prefixes: bool) -> String {
     let start = format!("cali{}{}", family.version(), u8::from(prefixes));
     let mut legal = id.replace(':', "-");
     let room = MAX_SET_NAME - start.len();
-    // Calico's ids are a kind and a long hash, of which it shows as much as fits.
+    // The calculation's ids are a kind and a long hash, of which a name shows as much as fits, as Calico's does.
     let hash_id = id.split_once(':').is_some_and(|(kind, hash)| {
-        kind.len() == 1
+        kind.len() < 10
             && hash.len() >= 20
             && hash.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
     });
