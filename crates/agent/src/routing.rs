@@ -72,7 +72,8 @@ impl Routing {
         Some(text)
     }
 
-    /// Blocks of other nodes that exist and have an address of the block's family.
+    /// Blocks that other nodes tell this one of: their node exists, both have an address of the family, and the block's
+    /// pool is exported.
     pub(crate) fn remote_blocks(&self) -> Vec<Cidr> {
         let input = &self.objects.input;
         let own = input.nodes.get(&input.node);
