@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use tortie_kernel_net::{Address, LinkChange, NetNs, Netlink, NewLink, NewLinkKind, Route, VethPeer, sysctl};
-use tortie_net::{Cidr, Family};
+use tortie_net::{Cidr, Family, Mac};
 
 /// The bridge of a segment.
 const BRIDGE: &str = "br0";
@@ -216,7 +216,7 @@ fn join_home(home: &NetNs, router: &NetNs, segment: &Segment) -> anyhow::Result<
     Netlink::open_in(router)?.set_link(segment.name, &LinkChange::up())?;
     address(router, segment.name, &Family::ALL.map(|f| segment.gateway(f)))?;
     address(home, UPLINK, &Family::ALL.map(|f| segment.host(f, HOME)))?;
-    default_routes(home, segment)
+    default_routes(home, segment, &[])
 }
 
 /// A segment: a namespace with nothing but a bridge, to which the router is attached.
@@ -227,12 +227,13 @@ fn make_segment(segment: &Segment, router: &NetNs) -> anyhow::Result<NetNs> {
     netns.run(|| sysctl::set("net/ipv6/conf/default/disable_ipv6", "1"))??;
     let bridge = NewLink { up: true, ..NewLink::new(BRIDGE, NewLinkKind::Bridge) };
     Netlink::open_in(&netns)?.add_link(&bridge).with_context(|| format!("cannot make the segment {name}"))?;
-    plug(&netns, "router", router, name).with_context(|| format!("cannot join the router to {name}"))?;
+    plug(&netns, "router", router, name, None)
+        .with_context(|| format!("cannot join the router to {name}"))?;
     address(router, name, &Family::ALL.map(|f| segment.gateway(f)))?;
     Ok(netns)
 }
 
-/// Joins a namespace to a segment and gives it addresses and default routes.
+/// Joins a namespace to a segment and gives it addresses and default routes; further addresses are those that it shows to others.
 fn attach(
     bridge: &NetNs,
     name: &str,
@@ -241,29 +242,46 @@ fn attach(
     addresses: &[IfAddr],
     extra: &[IpAddr],
 ) -> anyhow::Result<()> {
-    plug(bridge, &port_name(name), netns, UPLINK)
+    let mac = addresses.first().map(|a| mac_of(a.addr));
+    plug(bridge, &port_name(name), netns, UPLINK, mac)
         .with_context(|| format!("cannot join {name} to {}", segment.name))?;
     let hosts = extra.iter().map(|a| IfAddr { addr: *a, len: Family::of(*a).bits() });
     let addresses: Vec<IfAddr> = addresses.iter().copied().chain(hosts).collect();
     address(netns, UPLINK, &addresses).with_context(|| format!("cannot give {name} its addresses"))?;
-    default_routes(netns, segment).with_context(|| format!("cannot give {name} a default route"))
+    default_routes(netns, segment, extra).with_context(|| format!("cannot give {name} a default route"))
 }
 
-fn default_routes(netns: &NetNs, segment: &Segment) -> anyhow::Result<()> {
+/// Default routes through the router, with the source address that the host prefers.
+fn default_routes(netns: &NetNs, segment: &Segment, preferred: &[IpAddr]) -> anyhow::Result<()> {
     let netlink = Netlink::open_in(netns)?;
     for family in Family::ALL {
-        netlink.add_route(&Route::via(Cidr::any(family), segment.gateway(family).addr, None))?;
+        let source = preferred.iter().copied().find(|a| Family::of(*a) == family);
+        let route = Route::via(Cidr::any(family), segment.gateway(family).addr, None);
+        netlink.add_route(&Route { source, ..route })?;
     }
     Ok(())
 }
 
 /// A cable: `port` on the bridge, `inside` in the namespace.
-fn plug(bridge: &NetNs, port: &str, netns: &NetNs, inside: &str) -> anyhow::Result<()> {
+fn plug(bridge: &NetNs, port: &str, netns: &NetNs, inside: &str, mac: Option<Mac>) -> anyhow::Result<()> {
     let netlink = Netlink::open_in(bridge)?;
     let master = netlink.link(BRIDGE)?.context("the segment has no bridge")?.index;
-    let far = VethPeer::new(inside).inside(netns);
+    let far = VethPeer { mac, ..VethPeer::new(inside).inside(netns) };
     netlink.add_link(&NewLink { master: Some(master), ..NewLink::veth(port, far) })?;
     Ok(Netlink::open_in(netns)?.set_link(inside, &LinkChange::up())?)
+}
+
+/// The link-layer address of the host with this address: who takes over an address is found at once.
+fn mac_of(addr: IpAddr) -> Mac {
+    let [a, b, c, d] = match addr {
+        IpAddr::V4(v4) => v4.octets(),
+        IpAddr::V6(v6) => {
+            let [.., a, b, c, d] = v6.octets();
+            [a, b, c, d]
+        }
+    };
+    // Locally administered, unicast.
+    Mac([0x02, 0x7a, a, b, c, d])
 }
 
 /// Puts addresses on an interface.

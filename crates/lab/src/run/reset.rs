@@ -4,6 +4,8 @@ use crate::lab::Lab;
 use crate::seed;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tortie_model::Key;
+use tortie_net::Cidr;
 use tortie_scenario::{Fault, Plan};
 
 /// Where users' objects lie.
@@ -42,7 +44,7 @@ impl Lab {
                 self.store.records.put(path, object).await?;
             }
         }
-        Ok(())
+        self.drop_stray_blocks(&self.spec.pools).await
     }
 
     /// The same, with the host outside that every lab has.
@@ -63,10 +65,26 @@ impl Lab {
             for (path, pool) in &own {
                 self.store.records.put(path, pool).await?;
             }
+            self.drop_stray_blocks(&plan.pools).await?;
         }
         for host in &plan.outside {
             let wanted = if host.own_addresses { host.addresses.as_slice() } else { &[] };
             self.add_host(&host.name, wanted, host.listen.clone()).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes blocks that are in no pool. No pod runs, so nobody has an address of them; the nodes would look for routes to
+    /// them for ever.
+    async fn drop_stray_blocks(&self, pools: &[Cidr]) -> anyhow::Result<()> {
+        let (entries, _) = self.store.records.list("/calico/ipam/v2/").await?;
+        let stray = |key: &str| match Key::from_path(key) {
+            Some(Key::Block(cidr) | Key::BlockAffinity { cidr, .. }) => !pools.iter().any(|p| p.covers(cidr)),
+            _ => false,
+        };
+        let paths: Vec<String> = entries.iter().map(|e| e.key.to_string()).filter(|k| stray(k)).collect();
+        if !paths.is_empty() {
+            self.store.records.remove_all(paths).await?;
         }
         Ok(())
     }
