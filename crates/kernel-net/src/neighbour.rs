@@ -9,14 +9,15 @@ use tortie_net::{Family, Mac};
 
 use crate::{LinkIndex, wire};
 
-/// A neighbour entry of an interface. Entries that we add are permanent.
+/// A neighbour entry of an interface.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Neighbour {
     /// The interface.
     pub link: LinkIndex,
     /// What it says.
     pub entry: NeighbourEntry,
-    /// Whether it stays until it is removed; ignored when adding.
+    /// Whether it stays until it is removed. Otherwise the kernel verifies it now and then, and forgets it
+    /// if nobody answers.
     pub permanent: bool,
 }
 
@@ -63,6 +64,11 @@ impl Neighbour {
         Self { link, entry: NeighbourEntry::Resolved { ip, mac: Some(mac) }, permanent: true }
     }
 
+    /// An entry as if the neighbour had just answered: right for now, and verified by the kernel later.
+    pub fn reachable(link: LinkIndex, ip: IpAddr, mac: Mac) -> Self {
+        Self { permanent: false, ..Self::permanent(link, ip, mac) }
+    }
+
     /// A proxy entry.
     pub fn proxy(link: LinkIndex, ip: IpAddr) -> Self {
         Self { link, entry: NeighbourEntry::Proxy { ip }, permanent: true }
@@ -77,7 +83,7 @@ impl Neighbour {
         let mut message = NeighbourMessage::default();
         let header = &mut message.header;
         header.ifindex = self.link.0;
-        header.state = NeighbourState::Permanent;
+        header.state = if self.permanent { NeighbourState::Permanent } else { NeighbourState::Reachable };
         let destination = |ip: IpAddr| NeighbourAttribute::Destination(ip.into());
         match &self.entry {
             NeighbourEntry::Resolved { ip, mac } => {

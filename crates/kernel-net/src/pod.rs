@@ -5,12 +5,13 @@
 //! answers for it. The host gets a route to each address.
 //!
 //! The order of the steps is chosen so that nothing has to be waited for: the host end gets its link-local address
-//! explicitly, without duplicate address detection, before it goes up; the pod knows its gateway's link-layer address
+//! explicitly, without duplicate address detection, before it goes up; both ends know each other's link-layer address
 //! from the start. Costs two exchanges with the kernel per side, and the sysctls.
 
 mod steps;
 
 use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use tortie_net::{Cidr, Family, Mac};
@@ -169,14 +170,25 @@ impl PodSpec {
 ///
 /// `host` is a socket in the node's namespace. If this fails, what was made is removed again.
 pub fn attach(host: &Netlink, pod: &NetNs, spec: &PodSpec) -> Result<PodLink, AttachError> {
-    let made = make_pair(host, pod, spec)?;
-    let configured =
-        steps::configure_host(host, spec, &made).and_then(|()| steps::configure_pod(pod, spec, &made));
+    let pod_mac = spec.pod_mac.unwrap_or_else(random_mac);
+    let made = make_pair(host, pod, spec, pod_mac)?;
+    let configured = steps::configure_host(host, spec, &made, pod_mac)
+        .and_then(|()| steps::configure_pod(pod, spec, &made))
+        .map(|index| PodLink { host: made.index, pod: index, pod_mac });
     if configured.is_err() {
         // The first error is the one to report.
         let _ = host.delete_link(made.index);
     }
     configured
+}
+
+/// A random address of the locally administered range, as the kernel itself would choose it.
+fn random_mac() -> Mac {
+    const LOCAL: u8 = 0x02;
+    const MULTICAST: u8 = 0x01;
+    // The keys of the standard library's hasher come from the kernel's random source and are never used twice.
+    let [first, b, c, d, e, f, ..] = RandomState::new().build_hasher().finish().to_ne_bytes();
+    Mac([first & !MULTICAST | LOCAL, b, c, d, e, f])
 }
 
 /// Removes a pod's interface by the name of its host end, and with it the pair and all routes through it.
@@ -198,9 +210,9 @@ fn removed(result: Result<(), LinkError>) -> Result<bool, LinkError> {
     }
 }
 
-fn make_pair(host: &Netlink, pod: &NetNs, spec: &PodSpec) -> Result<Link, AttachError> {
+fn make_pair(host: &Netlink, pod: &NetNs, spec: &PodSpec, pod_mac: Mac) -> Result<Link, AttachError> {
     let peer = VethPeer {
-        mac: spec.pod_mac,
+        mac: Some(pod_mac),
         mtu: Some(spec.mtu),
         ..VethPeer::new(spec.pod_name.clone()).inside(pod)
     };

@@ -91,7 +91,10 @@ fn neighbour() -> impl Strategy<Value = Neighbour> {
         ip().prop_map(|ip| NeighbourEntry::Proxy { ip }),
         (mac, option::of(ip())).prop_map(|(mac, to)| NeighbourEntry::Forward { mac, to }),
     ];
-    (link(), entry).prop_map(|(link, entry)| Neighbour { link, entry, permanent: true })
+    (link(), entry, any::<bool>()).prop_map(|(link, entry, permanent)| {
+        let permanent = permanent || matches!(entry, NeighbourEntry::Proxy { .. });
+        Neighbour { link, entry, permanent }
+    })
 }
 
 fn rule() -> impl Strategy<Value = Rule> {

@@ -154,7 +154,8 @@ pub enum Expect {
     Allow,
     /// No answer: silence or refusal.
     Deny,
-    /// An active refusal.
+    /// An active refusal. Kernels send few ICMP errors per second to one destination: where refusals are compared, lift the
+    /// limit (`net.ipv4.icmp_ratemask=0`, `net.ipv6.icmp.ratelimit=0`) on the machines that refuse.
     Reject,
 }
 

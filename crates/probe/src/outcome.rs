@@ -8,11 +8,11 @@ use crate::{Expect, Rejection};
 /// What a probe found, after all its tries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// The finding of the last try, which is the one to believe.
+    /// What to believe: the finding of the last try, or the refusal that silence followed.
     pub verdict: Verdict,
     /// How many tries there were.
     pub tries: u32,
-    /// Not all tries found the same.
+    /// The tries disagreed on whether packets get through.
     pub wavered: bool,
     /// How long the last try took.
     pub took: Duration,

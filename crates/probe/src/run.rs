@@ -99,12 +99,15 @@ impl Course {
 
     /// Takes in what a try found. True if there has to be another.
     fn step(&mut self, verdict: Verdict, took: Duration) -> bool {
-        self.wavered |= self.tries > 0 && verdict != self.verdict;
-        let denied = matches!(verdict, Verdict::Denied | Verdict::Rejected(_));
+        let denied = is_denial(&verdict);
+        self.wavered |= self.tries > 0 && denied != is_denial(&self.verdict);
+        // Kernels send few ICMP errors per second: silence does not contradict the refusal before it.
+        if !(self.denials > 0 && verdict == Verdict::Denied) {
+            self.verdict = verdict;
+        }
         self.denials = if denied { self.denials + 1 } else { 0 };
         self.tries += 1;
         self.took = took;
-        self.verdict = verdict;
         let as_expected = self.expect.is_none_or(|expect| self.verdict.meets(expect));
         if as_expected && (!denied || self.denials >= 2) {
             return false;
@@ -121,6 +124,10 @@ impl Course {
     fn finish(self) -> Outcome {
         Outcome { verdict: self.verdict, tries: self.tries, wavered: self.wavered, took: self.took }
     }
+}
+
+fn is_denial(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::Denied | Verdict::Rejected(_))
 }
 
 #[cfg(test)]

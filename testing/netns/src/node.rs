@@ -1,12 +1,16 @@
 //! Machines of a test network and the cables between them.
 
 use std::io::Write;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tortie_kernel_net::{Address, LinkChange, LinkIndex, NetNs, Netlink, NewLink, Route, VethPeer, sysctl};
 use tortie_net::Cidr;
+
+/// How long the kernel may take for what it does in the background.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A machine of a test network: a network namespace with a name. Clones are the same machine.
 /// It disappears with its interfaces when the last clone is dropped.
@@ -81,8 +85,44 @@ impl Node {
                 None => Address::host(index, addr),
             };
             self.netlink.replace_address(&address).unwrap_or_else(|e| panic!("node {}: {e}", self.name));
+            if let IpAddr::V6(addr) = addr
+                && self.is_running(link)
+            {
+                self.wait_for_solicitations(link, addr);
+            }
         }
         self
+    }
+
+    /// The kernel joins the multicast group in which others ask for an IPv6 address a moment after it has the address.
+    /// Who asks in this moment asks again after a second only.
+    fn wait_for_solicitations(&self, link: &str, addr: Ipv6Addr) {
+        let [.., a, b, c] = addr.octets();
+        let group = format!("ff0200000000000000000001ff{a:02x}{b:02x}{c:02x}");
+        let joined = |line: &str| {
+            let mut columns = line.split_whitespace().skip(1);
+            columns.next() == Some(link) && columns.next() == Some(&group)
+        };
+        self.wait(&format!("{link} to listen for {addr}"), || {
+            let groups =
+                self.run(|| std::fs::read_to_string("/proc/thread-self/net/igmp6")).unwrap_or_default();
+            groups.lines().any(joined)
+        });
+    }
+
+    /// Whether packets are sent and received: the kernel prepares this a moment after both ends are up.
+    fn is_running(&self, link: &str) -> bool {
+        const IFF_RUNNING: u32 = 0x40;
+        let found = self.netlink.link(link).unwrap();
+        found.is_some_and(|link| link.flags & IFF_RUNNING != 0 && !link.is_loopback())
+    }
+
+    fn wait(&self, what: &str, done: impl Fn() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !done() {
+            assert!(Instant::now() < deadline, "node {}: waited for {what} in vain", self.name);
+            std::thread::yield_now();
+        }
     }
 
     /// Adds a route; `dst` may be `default`, which takes the gateway's family.
@@ -140,4 +180,7 @@ pub fn wire(a: (&Node, &str), b: (&Node, &str)) {
     let peer = VethPeer::new(b.1).inside(b.0.namespace());
     a.0.netlink().add_link(&NewLink::veth(a.1, peer)).unwrap_or_else(|e| panic!("node {}: {e}", a.0.name()));
     b.0.netlink().set_link(b.1, &LinkChange::up()).unwrap_or_else(|e| panic!("node {}: {e}", b.0.name()));
+    for (node, link) in [a, b] {
+        node.wait(&format!("{link} to run"), || node.is_running(link));
+    }
 }

@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 
 use nix::errno::Errno;
-use tortie_net::{Cidr, Family};
+use tortie_net::{Cidr, Family, Mac};
 
-use super::{AttachError, GATEWAY_V4, GATEWAY_V6, HOST_MAC, PodLink, PodSpec, Side};
+use super::{AttachError, GATEWAY_V4, GATEWAY_V6, HOST_MAC, PodSpec, Side};
 use crate::sysctl::{self, SysctlError};
 use crate::{
-    Address, Batch, KernelError, Link, LinkChange, LinkError, LinkRef, Neighbour, NetNs, Netlink, Route,
-    RouteFilter, TableId, TransportError,
+    Address, Batch, KernelError, Link, LinkChange, LinkError, LinkIndex, LinkRef, Neighbour, NetNs, Netlink,
+    Route, RouteFilter, TableId,
 };
 
 /// A batch that remembers what each of its changes is for.
@@ -22,7 +22,6 @@ struct Steps<'a> {
 
 enum Step {
     Up,
-    Describe,
     Address(Address),
     Neighbour(Neighbour),
     Route(Route),
@@ -36,7 +35,6 @@ impl<'a> Steps<'a> {
     fn add(&mut self, link: &LinkRef, step: Step) {
         match &step {
             Step::Up => self.batch.set_link(link, &LinkChange::up()),
-            Step::Describe => self.batch.get_link(link),
             Step::Address(address) => self.batch.add_address(address),
             Step::Neighbour(neighbour) => self.batch.replace_neighbour(neighbour),
             Step::Route(route) => self.batch.add_route(route),
@@ -47,7 +45,6 @@ impl<'a> Steps<'a> {
     fn refused(&self, index: usize, source: KernelError) -> AttachError {
         let step = match self.steps.get(index) {
             None | Some(Step::Up) => "up".to_owned(),
-            Some(Step::Describe) => "description".to_owned(),
             Some(Step::Address(address)) => address.to_string(),
             Some(Step::Neighbour(neighbour)) => neighbour.to_string(),
             Some(Step::Route(route)) => route.to_string(),
@@ -58,7 +55,12 @@ impl<'a> Steps<'a> {
 
 // === the host end
 
-pub(super) fn configure_host(host: &Netlink, spec: &PodSpec, made: &Link) -> Result<(), AttachError> {
+pub(super) fn configure_host(
+    host: &Netlink,
+    spec: &PodSpec,
+    made: &Link,
+    pod_mac: Mac,
+) -> Result<(), AttachError> {
     // A thread switch costs more than all of the sysctls: only where the node is another namespace.
     if NetNs::current()? == *host.namespace() {
         host_sysctls(spec)?;
@@ -73,6 +75,9 @@ pub(super) fn configure_host(host: &Netlink, spec: &PodSpec, made: &Link) -> Res
     steps.add(&link, Step::Up);
     for address in &spec.addresses {
         steps.add(&link, Step::Route(Route::on(Cidr::host(*address), made.index)));
+        // The first packet need not ask for the pod, which might not listen to such questions yet. Not for ever: some pods
+        // change their link-layer address.
+        steps.add(&link, Step::Neighbour(Neighbour::reachable(made.index, *address, pod_mac)));
     }
     for (index, error) in host.commit(&mut steps.batch)?.refused {
         match steps.steps.get(index) {
@@ -139,7 +144,7 @@ fn tolerate_own_route(host: &Netlink, spec: &PodSpec, ours: &Route) -> Result<()
 
 // === the pod's end
 
-pub(super) fn configure_pod(pod: &NetNs, spec: &PodSpec, made: &Link) -> Result<PodLink, AttachError> {
+pub(super) fn configure_pod(pod: &NetNs, spec: &PodSpec, made: &Link) -> Result<LinkIndex, AttachError> {
     pod.run(|| {
         pod_sysctls(spec)?;
         let socket = Netlink::open()?;
@@ -151,7 +156,6 @@ pub(super) fn configure_pod(pod: &NetNs, spec: &PodSpec, made: &Link) -> Result<
         let link = LinkRef::Index(index);
         let mut steps = Steps::new(Side::Pod, &spec.pod_name);
         steps.add(&link, Step::Up);
-        steps.add(&link, Step::Describe);
         for address in &spec.addresses {
             steps.add(&link, Step::Address(Address::host(index, *address)));
         }
@@ -166,13 +170,10 @@ pub(super) fn configure_pod(pod: &NetNs, spec: &PodSpec, made: &Link) -> Result<
                 steps.add(&link, Step::Route(Route::via(*dst, gateway, Some(index))));
             }
         }
-        let mut end = None;
-        let report = socket.commit_with(&mut steps.batch, |_, data| end = Link::decode(data.payload))?;
-        if let Some((index, error)) = report.refused.into_iter().next() {
-            return Err(steps.refused(index, error));
+        match socket.commit(&mut steps.batch)?.refused.into_iter().next() {
+            Some((index, error)) => Err(steps.refused(index, error)),
+            None => Ok(index),
         }
-        let pod_mac = end.and_then(|end| end.mac).ok_or_else(no_description)?;
-        Ok(PodLink { host: made.index, pod: index, pod_mac })
     })?
 }
 
@@ -182,10 +183,6 @@ fn find(pod: &Netlink, spec: &PodSpec) -> Result<Link, AttachError> {
         let missing = KernelError { errno: Errno::ENODEV, message: None };
         LinkError::new(crate::Action::Get, LinkRef::from(&spec.pod_name), missing).into()
     })
-}
-
-fn no_description() -> TransportError {
-    TransportError::Malformed("no description of the pod's interface".into())
 }
 
 fn pod_sysctls(spec: &PodSpec) -> Result<(), SysctlError> {

@@ -145,6 +145,8 @@ fn neighbours_proxies_and_forwarding_entries() {
         let cases = [
             (Neighbour::permanent(a.index, ip("169.254.1.1"), MAC), on(a.index)),
             (Neighbour::permanent(a.index, ip("fe80::1"), MAC), on(a.index)),
+            (Neighbour::reachable(a.index, ip("10.0.0.8"), MAC), on(a.index)),
+            (Neighbour::reachable(a.index, ip("fd00::8"), MAC), on(a.index)),
             (Neighbour::proxy(a.index, ip("10.0.0.9")), NeighbourFilter { proxy: true, ..on(a.index) }),
             (Neighbour::proxy(a.index, ip("fd00::9")), NeighbourFilter { proxy: true, ..on(a.index) }),
             (

@@ -106,6 +106,11 @@ fn everything_is_as_calico_leaves_it() {
             let known = tortie_kernel_net::Neighbour::permanent(made.pod, gateway, HOST_MAC);
             assert!(neighbours.contains(&known), "{known} in {neighbours:?}");
         }
+        let neighbours = node.netlink().neighbours(NeighbourFilter::default()).unwrap();
+        for address in &wanted.addresses {
+            let known = tortie_kernel_net::Neighbour::reachable(made.host, *address, mac);
+            assert!(neighbours.contains(&known), "{known} in {neighbours:?}");
+        }
         let addresses = a.netlink().addresses(AddressFilter { link: Some(made.pod), family: None }).unwrap();
         for (address, len) in wanted.addresses.iter().zip([32, 128]) {
             assert!(

@@ -34,6 +34,19 @@ fn expected_silence_is_asked_twice() {
 }
 
 #[test]
+fn silence_does_not_contradict_a_refusal() {
+    for (expect, findings) in [
+        (Some(Expect::Reject), [RESET, Verdict::Denied]),
+        (Some(Expect::Deny), [RESET, Verdict::Denied]),
+        (Some(Expect::Deny), [Verdict::Denied, RESET]),
+        (None, [RESET, Verdict::Denied]),
+    ] {
+        let (_, outcome) = play(expect, &findings);
+        assert_eq!((outcome.verdict, outcome.tries, outcome.wavered), (RESET, 2, false));
+    }
+}
+
+#[test]
 fn surprises_are_repeated_with_growing_timeouts() {
     let denied = vec![Verdict::Denied; 4];
     let (timeouts, outcome) = play(Some(Expect::Allow), &denied);

@@ -254,7 +254,8 @@ fn listeners_come_and_go() {
         for proto in [Proto::Tcp, Proto::Udp] {
             let probe = network.probe(0, 1, Family::V6, proto);
             network.listeners.remove_port(host, 80, proto);
-            assert!(matches!(verdicts(std::slice::from_ref(&probe), &quick())[0], Verdict::Rejected(_)));
+            let closed = verdicts(std::slice::from_ref(&probe), &quick());
+            assert!(matches!(closed[0], Verdict::Rejected(_)), "{probe}: {closed:?}");
             network.listeners.add(host, 80, proto).unwrap();
             assert_eq!(verdicts(&[probe], &quick()), [Verdict::Allowed]);
         }
