@@ -4,6 +4,9 @@
 //! always text, `kind: List` is taken apart, empty documents are skipped. Stricter than kubectl where it protects the
 //! user: a key that is there twice and aliases that explode are errors. Every error says where.
 //!
+//! In kinds of projectcalico.org a number or boolean becomes text where the kind has text, as calicoctl reads it:
+//! the label `edge: yes` is `edge: "true"`.
+//!
 //! Must not judge objects: any mapping is a document.
 
 mod compose;
@@ -117,12 +120,13 @@ pub fn parse(source: &str, text: &str) -> Result<Vec<Document>, DocumentErrors> 
 }
 
 /// A list is replaced by its items, which inherit kind and version from a typed list.
-fn add(parsed: &mut Parsed, source: &Arc<str>, value: Value, node: Arc<Node>) {
+fn add(parsed: &mut Parsed, source: &Arc<str>, mut value: Value, node: Arc<Node>) {
     let item_type = match (&value["kind"], &value["items"]) {
         (Value::String(kind), Value::Array(_)) => kind.strip_suffix("List"),
         _ => None,
     };
     let Some(item_kind) = item_type.map(str::to_owned) else {
+        crate::validate::coerce(&mut value);
         let Position { line, column } = node.position;
         parsed.documents.push(Document { value, line, column, source: source.clone(), node: Some(node) });
         return;

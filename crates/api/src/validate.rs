@@ -117,6 +117,21 @@ pub fn fill_defaults(value: &mut Value) {
     }
 }
 
+/// Turns numbers and booleans into text where a kind of projectcalico.org has text.
+pub fn coerce(value: &mut Value) {
+    if value["apiVersion"] != crate::v3::API_VERSION {
+        return;
+    }
+    let Some(schema) = schema_of(value["kind"].as_str().unwrap_or("")) else { return };
+    let Value::Object(object) = value else { return };
+    if let Some(spec) = object.get_mut("spec") {
+        schema::coerce(spec, schema);
+    }
+    if let Some(metadata) = object.get_mut("metadata") {
+        schema::coerce(metadata, &metadata::METADATA);
+    }
+}
+
 /// Fills in what a client does when it creates an object, beside [`fill_defaults`]: the types of a policy, the label
 /// with its tier, the block size and uses of a pool.
 pub fn prepare_for_create(value: &mut Value) {

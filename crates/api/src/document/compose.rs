@@ -332,7 +332,10 @@ impl<'t> Composer<'t> {
         match &node.kind {
             NodeKind::Scalar(Value::String(text)) => Ok(Some(text.clone())),
             NodeKind::Scalar(Value::Bool(b)) => Ok(Some(b.to_string())),
-            NodeKind::Scalar(Value::Number(n)) => Ok(Some(n.to_string())),
+            NodeKind::Scalar(Value::Number(n)) => Ok(Some(match n.as_f64() {
+                Some(float) if n.is_f64() => scalar::float_key(float),
+                _ => n.to_string(),
+            })),
             NodeKind::Scalar(_) => {
                 self.error(
                     node.position,

@@ -104,21 +104,15 @@ fn write_leaf(out: &mut String, value: &Value, columns: usize) {
     }
 }
 
-/// Floats with an exponent as Go prints them: `1e+06`.
+/// Whole floats as integers: that is what they become on their way through JSON.
 fn write_number(out: &mut String, number: &serde_json::Number) {
     match number.as_f64() {
-        Some(float) if number.is_f64() => {
-            let exponent = if float == 0.0 { 0 } else { float.abs().log10().floor() as i32 };
-            if (-4..21).contains(&exponent) {
-                let _ = write!(out, "{float}");
-            } else {
-                let text = format!("{float:e}");
-                let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-                let (sign, digits) =
-                    exponent.strip_prefix('-').map_or(('+', exponent), |digits| ('-', digits));
-                let _ = write!(out, "{mantissa}e{sign}{digits:0>2}");
+        Some(float) if number.is_f64() => match super::scalar::float_value(float) {
+            Some(Value::Number(whole)) if whole.is_i64() => {
+                let _ = write!(out, "{whole}");
             }
-        }
+            _ => out.push_str(&super::scalar::float_text(float)),
+        },
         _ => {
             let _ = write!(out, "{number}");
         }
@@ -135,7 +129,12 @@ struct Style {
 /// `block_columns`: where a literal block would be indented, `None` where only one line is possible.
 fn write_text(out: &mut String, text: &str, block_columns: Option<usize>) {
     let style = analyse(text);
-    let as_plain = matches!(resolve(text), Scalar::Text) && !is_sexagesimal(text);
+    let as_plain = match resolve(text) {
+        Scalar::Text => !is_sexagesimal(text),
+        // Only a key can be taken for a merge.
+        Scalar::Merge => block_columns.is_some(),
+        _ => false,
+    };
     match block_columns {
         Some(columns) if text.contains('\n') && style.block => write_literal(out, text, columns),
         _ if text.contains('\n') => write_double_quoted(out, text),
@@ -173,8 +172,7 @@ fn is_break(c: char) -> bool {
 }
 
 fn is_printable(c: char) -> bool {
-    matches!(c, '\n' | ' '..='~' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..='\u{10ffff}')
-        && c != '\u{feff}'
+    matches!(c, '\n' | ' '..='~' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}') && c != '\u{feff}'
 }
 
 fn analyse(text: &str) -> Style {
@@ -288,28 +286,21 @@ fn natural_order(a: &str, b: &str) -> Ordering {
     let (Some(&x), Some(&y)) = (a_chars.get(common), b_chars.get(common)) else {
         return a_chars.len().cmp(&b_chars.len());
     };
-    let after_digit = common > 0 && a_chars.get(common - 1).is_some_and(|c| c.is_numeric());
     match (x.is_alphabetic(), y.is_alphabetic()) {
         (true, true) => return x.cmp(&y),
+        (true, false) => return Ordering::Greater,
+        (false, true) => return Ordering::Less,
         (false, false) => {}
-        (x_letter, _) => {
-            // Right after a number a letter ends it and comes first; elsewhere letters come last.
-            return if x_letter == after_digit { Ordering::Less } else { Ordering::Greater };
-        }
     }
-    let run_start = a_chars
+    // A zero counts as a digit of the number that it stands in, else it is nothing.
+    let in_number = a_chars
         .get(..common)
-        .map_or(0, |head| head.iter().rposition(|c| !c.is_ascii_digit()).map_or(0, |i| i + 1));
+        .is_some_and(|head| head.iter().rev().take_while(|c| c.is_ascii_digit()).any(|c| *c != '0'));
+    let start = u128::from(in_number && (x == '0' || y == '0'));
     let number = |chars: &[char]| -> (u128, usize) {
-        let run: Vec<_> = chars.iter().skip(run_start).map_while(|c| c.to_digit(10)).take(38).collect();
-        (run.iter().fold(0, |n, d| n * 10 + u128::from(*d)), run.len())
+        let digits = chars.iter().skip(common).map_while(|c| c.to_digit(10));
+        digits.fold((start, 0), |(n, len), d| (n.saturating_mul(10).saturating_add(u128::from(d)), len + 1))
     };
-    if x.is_ascii_digit() || y.is_ascii_digit() {
-        let ((a_number, a_len), (b_number, b_len)) = (number(&a_chars), number(&b_chars));
-        let order = a_number.cmp(&b_number).then(a_len.cmp(&b_len));
-        if order != Ordering::Equal && a_len > 0 && b_len > 0 {
-            return order;
-        }
-    }
-    x.cmp(&y)
+    let ((a_number, a_len), (b_number, b_len)) = (number(&a_chars), number(&b_chars));
+    a_number.cmp(&b_number).then(a_len.cmp(&b_len)).then(x.cmp(&y))
 }

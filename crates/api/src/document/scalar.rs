@@ -34,7 +34,7 @@ pub(super) fn resolve(text: &str) -> Scalar {
         "-.inf" | "-.Inf" | "-.INF" => Scalar::Float(f64::NEG_INFINITY),
         "<<" => Scalar::Merge,
         _ => match text.as_bytes().first() {
-            Some(b'.') if float_shape(text) => text.parse().map_or(Scalar::Text, Scalar::Float),
+            Some(b'.') if float_shape(text) => float(text),
             Some(b'+' | b'-' | b'0'..=b'9') => number(text),
             _ => Scalar::Text,
         },
@@ -49,7 +49,15 @@ fn number(text: &str) -> Scalar {
     if let Some(n) = integer(&plain) {
         return n;
     }
-    if float_shape(&plain) { plain.parse().map_or(Scalar::Text, Scalar::Float) } else { Scalar::Text }
+    if float_shape(&plain) { float(&plain) } else { Scalar::Text }
+}
+
+/// A float, or text if it is too large for one.
+fn float(text: &str) -> Scalar {
+    match text.parse::<f64>() {
+        Ok(float) if float.is_finite() => Scalar::Float(float),
+        _ => Scalar::Text,
+    }
 }
 
 /// Go's integers with their base in front: `0x`, `0o`, `0b`, and a leading zero for octal.
@@ -140,8 +148,31 @@ fn is_timestamp(text: &str) -> bool {
     in_range(hour, 2, 0, 23) && in_range(minute, 2, 0, 59) && in_range(whole, 2, 0, 59)
 }
 
+/// A float as Go prints it: with an exponent below 1e-4 and from 1e6 on.
+pub(super) fn float_text(float: f64) -> String {
+    go_text(float, format!("{float}"), format!("{float:e}"))
+}
+
+/// The key that a float is turned into: Go keeps it in 32 bits only.
+pub(super) fn float_key(float: f64) -> String {
+    let float32 = float as f32;
+    go_text(float, format!("{float32}"), format!("{float32:e}"))
+}
+
+fn go_text(float: f64, plain: String, scientific: String) -> String {
+    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    if float == 0.0 || exponent.parse().is_ok_and(|e: i32| (-4..6).contains(&e)) {
+        return plain;
+    }
+    let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |digits| ('-', digits));
+    format!("{mantissa}e{sign}{digits:0>2}")
+}
+
 /// A number as Go writes it into JSON: a whole float without its point. `None` for what JSON cannot hold.
 pub(super) fn float_value(float: f64) -> Option<Value> {
-    let whole = float.trunc() == float && float.abs() < 9e18;
-    if whole { Some(Value::from(float as i64)) } else { Number::from_f64(float).map(Value::Number) }
+    let whole = if float.trunc() == float { format!("{float}").parse::<i64>().ok() } else { None };
+    match whole {
+        Some(whole) => Some(Value::from(whole)),
+        None => Number::from_f64(float).map(Value::Number),
+    }
 }

@@ -194,6 +194,36 @@ fn locates_fields() {
 }
 
 #[test]
+fn text_where_a_kind_has_text() {
+    let text = "apiVersion: projectcalico.org/v3\nkind: Node\nmetadata:\n  name: 12\n  labels: {edge: yes, v: 1.5}\nspec: {bgp: {asNumber: 5}, orchRefs: [{nodeName: 7}]}\n";
+    let value = &parse("t", text).unwrap()[0].value;
+    assert_eq!(value["metadata"], json!({"name": "12", "labels": {"edge": "true", "v": "1.5"}}));
+    assert_eq!(value["spec"], json!({"bgp": {"asNumber": 5}, "orchRefs": [{"nodeName": "7"}]}));
+    let text = text.replace("projectcalico.org/v3", "v1");
+    assert_eq!(parse("t", &text).unwrap()[0].value["metadata"]["labels"], json!({"edge": true, "v": 1.5}));
+}
+
+#[test]
+fn numbers_as_go() {
+    for (value, want) in [
+        (json!(1e6), "1000000"),
+        (json!(1234567.5), "1.2345675e+06"),
+        (json!(123456.5), "123456.5"),
+        (json!(0.0001), "0.0001"),
+        (json!(0.00001), "1e-05"),
+        (json!(1e21), "1e+21"),
+        (json!(-7.5), "-7.5"),
+    ] {
+        assert_eq!(to_yaml(&value), format!("{want}\n"));
+    }
+    let order: Vec<_> = ["b", "a10", "a2", "1", "@", "1.0x", "1e", "_"].into_iter().collect();
+    let map: crate::Map = order.into_iter().map(|k| (k.to_owned(), json!(1))).collect();
+    let text = to_yaml(&Value::Object(map));
+    let keys: Vec<_> = text.lines().map(|l| l.split(':').next().unwrap()).collect();
+    assert_eq!(keys, ["'@'", "_", "\"1\"", "1.0x", "1e", "a2", "a10", "b"]);
+}
+
+#[test]
 fn prints_as_kubectl() {
     let value = json!({
         "kind": "X", "apiVersion": "v1",

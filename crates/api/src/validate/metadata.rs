@@ -1,13 +1,22 @@
 //! Names, labels and annotations.
 
 use super::format::{self, MAX_LABEL, MAX_NAME, is_dns_label, is_subdomain};
-use super::schema::Report;
+use super::schema::{Report, Schema, field, object as table, text as any_text, texts};
 use super::{object, text};
 use crate::Map;
 use serde_json::Value;
 
 /// All annotations of an object together, in bytes.
 const MAX_ANNOTATIONS: usize = 256 << 10;
+
+/// The fields that users write.
+pub(super) static METADATA: Schema = table(&[
+    field("name", any_text()),
+    field("generateName", any_text()),
+    field("namespace", any_text()),
+    field("labels", texts()),
+    field("annotations", texts()),
+]);
 
 /// Checks the metadata of an object of a kind.
 pub(super) fn check(kind: &str, value: &Map, report: &mut Report) {

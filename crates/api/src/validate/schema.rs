@@ -546,3 +546,28 @@ pub(super) fn fill_defaults(value: &mut Value, schema: &Schema) {
         _ => {}
     }
 }
+
+/// Turns numbers and booleans into text where text is needed.
+pub(super) fn coerce(value: &mut Value, schema: &Schema) {
+    match (schema.shape, &mut *value) {
+        (Shape::Text, Value::Bool(_) | Value::Number(_)) => *value = Value::String(value.to_string()),
+        (Shape::Texts, Value::Object(map)) => {
+            for value in map.values_mut().filter(|v| v.is_boolean() || v.is_number()) {
+                *value = Value::String(value.to_string());
+            }
+        }
+        (Shape::Object(fields), Value::Object(map)) => {
+            for field in fields {
+                if let Some(value) = map.get_mut(field.name) {
+                    coerce(value, &field.schema);
+                }
+            }
+        }
+        (Shape::List(item), Value::Array(items)) => {
+            for value in items {
+                coerce(value, item);
+            }
+        }
+        _ => {}
+    }
+}
