@@ -225,6 +225,6 @@ fn is_near(a: &str, b: &str) -> bool {
         }
         row = next;
     }
-    let limit = if a.len() < 5 { 1 } else { 2 };
+    let limit = if a.len() < 4 { 1 } else { 2 };
     row.last().is_some_and(|d| *d <= limit)
 }

@@ -298,6 +298,22 @@ impl Candidate<'_> {
     }
 }
 
+/// Why a line comes to nothing.
+pub(crate) enum Pointless {
+    /// It names somebody who is not there.
+    Nobody(String),
+    /// Those it names have nothing to probe.
+    Nothing(String),
+}
+
+impl Pointless {
+    pub(crate) fn into_message(self) -> String {
+        match self {
+            Self::Nobody(message) | Self::Nothing(message) => message,
+        }
+    }
+}
+
 /// Source, destination (places in the cast), port, family.
 type Slot = (usize, usize, ProbePort, Family);
 
@@ -317,17 +333,17 @@ impl<'a> Expectations<'a> {
     }
 
     /// Adds a line; answers what makes it pointless.
-    pub(crate) fn add(&mut self, line: &Line, position: Position) -> Result<(), String> {
+    pub(crate) fn add(&mut self, line: &Line, position: Position) -> Result<(), Pointless> {
         let select = |peers: &Peers| -> Vec<usize> {
             (0..).zip(&self.candidates).filter(|(_, c)| peers.contains(c)).map(|(i, _)| i).collect()
         };
         let (sources, destinations) = (select(&line.from), select(&line.to));
         if let Some(stranger) = self.stranger(&line.from).or_else(|| self.stranger(&line.to)) {
-            return Err(stranger);
+            return Err(Pointless::Nobody(stranger));
         }
         for (side, found) in [("source", &sources), ("destination", &destinations)] {
             if found.is_empty() {
-                return Err(format!("the {side} names nobody who is there in this step"));
+                return Err(Pointless::Nobody(format!("the {side} names nobody who is there in this step")));
             }
         }
         let (mut pairs, mut probes) = (0, 0);
@@ -352,8 +368,8 @@ impl<'a> Expectations<'a> {
             }
         }
         match (pairs, probes) {
-            (0, _) => Err("the line names no pair of two different pods".to_owned()),
-            (_, 0) => Err(self.why_no_probe(line, &destinations)),
+            (0, _) => Err(Pointless::Nothing("the line names no pair of two different pods".to_owned())),
+            (_, 0) => Err(Pointless::Nothing(self.why_no_probe(line, &destinations))),
             _ => Ok(()),
         }
     }

@@ -1,7 +1,7 @@
 //! A file to a plan: follows the cluster through the steps, so that every name can be checked and every probe listed.
 
 use crate::decode::{Field, Fields, Reader};
-use crate::expect::{Cast, Expectations, Line};
+use crate::expect::{Cast, Expectations, Line, Pointless};
 use crate::fault::Fault;
 use crate::file::{self, Head, Loader};
 use crate::matrix;
@@ -17,7 +17,7 @@ use tortie_api::document::{Document, Position, read};
 /// Label of every namespace: its name.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
-const FIELDS: [&str; 11] = [
+pub(crate) const FIELDS: [&str; 11] = [
     "scenario",
     "name",
     "about",
@@ -31,7 +31,7 @@ const FIELDS: [&str; 11] = [
     "steps",
 ];
 
-const STEP_FIELDS: [&str; 9] =
+pub(crate) const STEP_FIELDS: [&str; 9] =
     ["name", "apply", "delete", "setLabels", "addPods", "deletePods", "fault", "expect", "matrix"];
 
 /// Reads a scenario and what it refers to: a plan, or everything that is wrong.
@@ -208,21 +208,14 @@ impl Planner<'_> {
         };
         for item in list.iter().flat_map(Field::items) {
             let Some(line) = item.parse::<Line>() else { continue };
-            if let Err(message) = expectations.add(&line, item.position()) {
-                item.problem(message);
+            if let Err(pointless) = expectations.add(&line, item.position()) {
+                item.problem(pointless.into_message());
             }
         }
         for table in
             tables.iter().flat_map(|t| if t.value().is_array() { t.items() } else { vec![t.clone()] })
         {
-            let mut seen = BTreeSet::new();
-            for (line, position) in matrix::lines(&table) {
-                if let Err(message) = expectations.add(&line, position)
-                    && seen.insert((position.line, message.clone()))
-                {
-                    table.problem(format!("line {} of the file: {message}", position.line));
-                }
-            }
+            add_table(&table, &mut expectations);
         }
         let missing = expectations.missing();
         if let Some(first) = missing.first() {
@@ -449,6 +442,26 @@ impl Planner<'_> {
         self.pods.push(pod.clone());
         operations.pods.push(Operation::AddPod(pod));
         Ok(())
+    }
+}
+
+/// Adds the cells of a table. That some of the ports are not there in some of the cells is what tables are like; a
+/// table that comes to nothing at all is a mistake.
+fn add_table(table: &Field<'_>, expectations: &mut Expectations<'_>) {
+    let (mut seen, mut probes, mut nothing) = (BTreeSet::new(), false, None);
+    for (line, position) in matrix::lines(table) {
+        match expectations.add(&line, position) {
+            Ok(()) => probes = true,
+            Err(Pointless::Nothing(message)) => nothing = nothing.or(Some(message)),
+            Err(Pointless::Nobody(message)) => {
+                if seen.insert((position.line, message.clone())) {
+                    table.problem(format!("line {} of the file: {message}", position.line));
+                }
+            }
+        }
+    }
+    if let (false, true, Some(message)) = (probes, seen.is_empty(), nothing) {
+        table.problem(message);
     }
 }
 
