@@ -2,7 +2,7 @@
 
 mod path;
 
-pub use path::{affinities_prefix, blocks_prefix};
+pub use path::{affinities_prefix, bgp_peer_path, blocks_prefix, parse_bgp_peer_path};
 
 use std::fmt;
 use tortie_net::Cidr;
@@ -188,6 +188,34 @@ pub enum Key {
         node: String,
         /// Parameter.
         name: String,
+    },
+    /// `/calico/felix/v2/<region>/host/<h>/status`: the agent lives. The region is `no-region` or `region-<name>`.
+    AgentStatus {
+        /// Region.
+        region: String,
+        /// Node name.
+        host: String,
+    },
+    /// `/calico/felix/v2/<region>/host/<h>/last_reported_status`: the agent lived.
+    LastAgentStatus {
+        /// Region.
+        region: String,
+        /// Node name.
+        host: String,
+    },
+    /// `/calico/felix/v2/<region>/host/<h>/workload/<orch>/<wl>/endpoint/<ep>`: what an agent made of an endpoint.
+    WorkloadStatus {
+        /// Region.
+        region: String,
+        /// The endpoint.
+        id: WorkloadId,
+    },
+    /// `/calico/felix/v1/host/<h>/endpoint/<id>`: what an agent made of a host endpoint.
+    HostEndpointStatus {
+        /// Node name.
+        host: String,
+        /// Name of the host endpoint.
+        id: String,
     },
     /// `/calico/resources/v3/projectcalico.org/<plural>[/<ns>]/<name>`.
     Resource(ResourceKey),

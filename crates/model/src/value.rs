@@ -73,7 +73,7 @@ pub enum Value {
     Ready(bool),
     /// Under `Key::Wireguard`.
     Wireguard(Wireguard),
-    /// Under `Key::Resource`: the whole object as JSON.
+    /// Under `Key::Resource`: the whole object as JSON. Also reports of status.
     Resource(Arc<serde_json::Value>),
 }
 

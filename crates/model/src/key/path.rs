@@ -4,6 +4,7 @@
 //! Calico does so. Must not know values.
 
 use super::{Key, PolicyId, PolicyKind, ResourceKey, WorkloadId};
+use std::net::IpAddr;
 use tortie_net::{Cidr, Family};
 
 /// Kinds that have a path only because the syncer carries them, beside those of projectcalico.org/v3.
@@ -58,16 +59,7 @@ impl Key {
         let present = |parts: &[&str]| parts.iter().all(|p| !p.is_empty());
         Some(match self {
             Self::WorkloadEndpoint(id) => {
-                if !present(&[&id.host, &id.orchestrator, &id.workload, &id.endpoint]) {
-                    return None;
-                }
-                format!(
-                    "/calico/v1/host/{}/workload/{}/{}/endpoint/{}",
-                    id.host,
-                    escape(&id.orchestrator),
-                    escape(&id.workload),
-                    escape(&id.endpoint)
-                )
+                format!("/calico/v1/{}", workload_segments(id)?)
             }
             Self::HostEndpoint { host, id } if present(&[host, id]) => {
                 format!("/calico/v1/host/{host}/endpoint/{}", escape(id))
@@ -104,6 +96,17 @@ impl Key {
             Self::BgpNodeConfig { node, name } if present(&[node, name]) => {
                 format!("/calico/bgp/v1/host/{node}/{name}")
             }
+            Self::AgentStatus { region, host } => format!("{}/status", status_prefix(region, host)?),
+            Self::LastAgentStatus { region, host } => {
+                format!("{}/last_reported_status", status_prefix(region, host)?)
+            }
+            Self::WorkloadStatus { region, id } => {
+                status_prefix(region, &id.host)?;
+                format!("/calico/felix/v2/{region}/{}", workload_segments(id)?)
+            }
+            Self::HostEndpointStatus { host, id } if present(&[host, id]) => {
+                format!("/calico/felix/v1/host/{host}/endpoint/{}", escape(id))
+            }
             Self::Resource(key) => return resource_path(key),
             _ => return None,
         })
@@ -116,12 +119,11 @@ impl Key {
         match parts.as_slice() {
             ["calico", "v1", rest @ ..] => v1_key(rest, rooted),
             ["calico", "ipam", "v2", rest @ ..] => ipam_key(rest),
-            ["calico", "bgp", "v1", "global", name @ ..] => {
-                join(name).filter(|n| !n.starts_with("peer_v")).map(Self::BgpGlobalConfig)
+            ["calico", "bgp", "v1", "global", name @ ..] => join(name).map(Self::BgpGlobalConfig),
+            ["calico", "bgp", "v1", "host", node, name @ ..] if !node.is_empty() => {
+                join(name).map(|name| Self::BgpNodeConfig { node: (*node).to_owned(), name })
             }
-            ["calico", "bgp", "v1", "host", node, name @ ..] if !node.is_empty() => join(name)
-                .filter(|n| !n.starts_with("peer_v"))
-                .map(|name| Self::BgpNodeConfig { node: (*node).to_owned(), name }),
+            ["calico", "felix", version @ ("v1" | "v2"), rest @ ..] => status_key(version, rest),
             ["calico", "resources", "v3", "projectcalico.org", plural, rest @ ..] if rooted => {
                 let (kind, namespaced) = kind_of(&unescape(plural))?;
                 let (namespace, name) = match rest {
@@ -138,6 +140,79 @@ impl Key {
             _ => None,
         }
     }
+}
+
+/// `host/<h>/workload/<orch>/<wl>/endpoint/<ep>`
+fn workload_segments(id: &WorkloadId) -> Option<String> {
+    let WorkloadId { host, orchestrator, workload, endpoint } = id;
+    if [host, orchestrator, workload, endpoint].iter().any(|part| part.is_empty()) {
+        return None;
+    }
+    let (orchestrator, workload, endpoint) = (escape(orchestrator), escape(workload), escape(endpoint));
+    Some(format!("host/{host}/workload/{orchestrator}/{workload}/endpoint/{endpoint}"))
+}
+
+fn status_prefix(region: &str, host: &str) -> Option<String> {
+    let good = !region.is_empty() && !region.contains('/') && !host.is_empty();
+    good.then(|| format!("/calico/felix/v2/{region}/host/{host}"))
+}
+
+fn status_key(version: &str, rest: &[&str]) -> Option<Key> {
+    let text = |t: &str| (!t.is_empty()).then(|| t.to_owned());
+    Some(match (version, rest) {
+        ("v1", ["host", host, "endpoint", id]) => {
+            Key::HostEndpointStatus { host: text(host)?, id: unescape(id) }
+        }
+        ("v2", [region, "host", host, "status"]) => {
+            Key::AgentStatus { region: text(region)?, host: text(host)? }
+        }
+        ("v2", [region, "host", host, "last_reported_status"]) => {
+            Key::LastAgentStatus { region: text(region)?, host: text(host)? }
+        }
+        ("v2", [region, "host", host, "workload", orchestrator, workload, "endpoint", endpoint]) => {
+            Key::WorkloadStatus {
+                region: text(region)?,
+                id: WorkloadId {
+                    host: text(host)?,
+                    orchestrator: unescape(orchestrator),
+                    workload: unescape(workload),
+                    endpoint: unescape(endpoint),
+                },
+            }
+        }
+        _ => return None,
+    })
+}
+
+/// Port of BGP, which is left out of paths.
+const BGP_PORT: u16 = 179;
+
+/// Path of a BGP peer of every node, or of one node. It reads back as a [`Key::BgpGlobalConfig`] or
+/// [`Key::BgpNodeConfig`]: only who lists peers knows it from settings.
+pub fn bgp_peer_path(node: Option<&str>, peer: IpAddr, port: u16) -> String {
+    let scope = node.map_or("global".to_owned(), |node| format!("host/{node}"));
+    let version = Family::of(peer).version();
+    let port = if port == 0 || port == BGP_PORT { String::new() } else { format!("-{port}") };
+    format!("/calico/bgp/v1/{scope}/peer_v{version}/{peer}{port}")
+}
+
+/// Node, address and port (179 if the path has none) of a BGP peer's path.
+pub fn parse_bgp_peer_path(path: &str) -> Option<(Option<&str>, IpAddr, u16)> {
+    let rest = path.strip_prefix('/').unwrap_or(path).strip_prefix("calico/bgp/v1/")?;
+    let parts: Vec<&str> = rest.split('/').collect();
+    let (node, family, peer) = match parts.as_slice() {
+        ["global", family, peer] => (None, family, peer),
+        ["host", node, family, peer] if !node.is_empty() => (Some(*node), family, peer),
+        _ => return None,
+    };
+    if !is_family(family, "peer_v") {
+        return None;
+    }
+    let (peer, port) = match peer.split_once('-') {
+        Some((peer, port)) => (peer, port.parse().ok()?),
+        None => (*peer, BGP_PORT),
+    };
+    Some((node, peer.parse::<IpAddr>().ok()?.to_canonical(), port))
 }
 
 fn join(parts: &[&str]) -> Option<String> {
@@ -316,6 +391,30 @@ mod tests {
                 Key::BgpNodeConfig { node: "n".into(), name: "ip_addr_v4".into() },
                 "/calico/bgp/v1/host/n/ip_addr_v4",
             ),
+            (
+                Key::AgentStatus { region: "no-region".into(), host: "h".into() },
+                "/calico/felix/v2/no-region/host/h/status",
+            ),
+            (
+                Key::LastAgentStatus { region: "region-a".into(), host: "h".into() },
+                "/calico/felix/v2/region-a/host/h/last_reported_status",
+            ),
+            (
+                Key::WorkloadStatus {
+                    region: "no-region".into(),
+                    id: WorkloadId {
+                        host: "h".into(),
+                        orchestrator: "o".into(),
+                        workload: "w/1".into(),
+                        endpoint: "e".into(),
+                    },
+                },
+                "/calico/felix/v2/no-region/host/h/workload/o/w%2f1/endpoint/e",
+            ),
+            (
+                Key::HostEndpointStatus { host: "h".into(), id: "a/b".into() },
+                "/calico/felix/v1/host/h/endpoint/a%2fb",
+            ),
             (resource("Tier", "", "t"), "/calico/resources/v3/projectcalico.org/tiers/t"),
             (
                 resource("NetworkPolicy", "ns", "p"),
@@ -377,8 +476,31 @@ mod tests {
         ] {
             assert_eq!(Key::from_path(bad), None, "{bad}");
         }
+        assert_eq!(Key::AgentStatus { region: "a/b".into(), host: "h".into() }.to_path(), None);
+        assert_eq!(Key::AgentStatus { region: String::new(), host: "h".into() }.to_path(), None);
         assert_eq!(Key::Tier(String::new()).to_path(), None);
         assert_eq!(Key::HostEndpoint { host: String::new(), id: "x".into() }.to_path(), None);
+    }
+
+    #[test]
+    fn peers() {
+        for (node, peer, port, path) in [
+            (None, "10.0.0.5", 179, "/calico/bgp/v1/global/peer_v4/10.0.0.5"),
+            (None, "10.0.0.5", 500, "/calico/bgp/v1/global/peer_v4/10.0.0.5-500"),
+            (Some("n-2"), "fd00::1", 123, "/calico/bgp/v1/host/n-2/peer_v6/fd00::1-123"),
+        ] {
+            let peer: IpAddr = peer.parse().unwrap();
+            assert_eq!(bgp_peer_path(node, peer, port), path);
+            assert_eq!(parse_bgp_peer_path(path), Some((node, peer, port)));
+        }
+        for bad in [
+            "/calico/bgp/v1/global/peer_v4/name",
+            "/calico/bgp/v1/global/as_num",
+            "/calico/bgp/v1/host/peer_v4/10.0.0.1",
+            "",
+        ] {
+            assert_eq!(parse_bgp_peer_path(bad), None, "{bad}");
+        }
     }
 
     proptest! {

@@ -39,7 +39,11 @@ impl Value {
             Key::IpamHandle(_) => json(bytes).map(Self::IpamHandle),
             Key::IpamConfig => json(bytes).map(Self::IpamConfig),
             Key::Wireguard(_) => json(bytes).map(Self::Wireguard),
-            Key::Resource(_) => json(bytes).map(|v| Self::Resource(Arc::new(v))),
+            Key::Resource(_)
+            | Key::AgentStatus { .. }
+            | Key::LastAgentStatus { .. }
+            | Key::WorkloadStatus { .. }
+            | Key::HostEndpointStatus { .. } => json(bytes).map(|v| Self::Resource(Arc::new(v))),
             Key::ReadyFlag => Ok(Self::Ready(bytes == b"true")),
             Key::GlobalConfig(_)
             | Key::HostConfig { .. }
