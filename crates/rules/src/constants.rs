@@ -54,11 +54,11 @@ impl Constants {
         Match::Lookup { key: Key::Port(end), set, negated }
     }
 
-    /// The protocol has ports.
-    pub(crate) fn has_ports(&mut self) -> Match {
+    /// The protocol has ports; or it has none.
+    pub(crate) fn has_ports(&mut self, negated: bool) -> Match {
         let elements = (0..=u8::MAX).map(Protocol).filter(|p| p.has_ports()).map(Element::Protocol).collect();
         let set = self.add("cali-port-protocols".to_owned(), SetShape::Protocols, elements);
-        Match::Lookup { key: Key::Protocol, set, negated: false }
+        Match::Lookup { key: Key::Protocol, set, negated }
     }
 
     fn add(&mut self, name: String, shape: SetShape, elements: HashSet<Element>) -> SetName {

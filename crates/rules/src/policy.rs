@@ -71,17 +71,40 @@ fn choices<'a>(side: &'a update::Side, numbers: &'a [PortRange]) -> Vec<PortChoi
     numbers.into_iter().chain(side.named_ports.iter().map(PortChoice::Named)).collect()
 }
 
-fn looks_at_ports(side: &update::Side) -> bool {
-    !(side.ports.is_empty()
-        && side.named_ports.is_empty()
-        && side.not_ports.is_empty()
-        && side.not_named_ports.is_empty()
-        && side.addr_port_sets.is_empty())
+/// What the port conditions of a rule need to know of the packet's protocol.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ports {
+    /// Nothing: there is no condition that a packet without ports would pass by mistake or fail by mistake.
+    Whatever,
+    /// It is known to have ports.
+    Known,
+    /// The rule must make sure that it has ports: the first bytes of anything else are no ports.
+    Ensured,
+    /// It has none, which is in no list of forbidden ports.
+    None,
 }
 
-/// Port conditions that a packet without ports would pass by mistake, or on which its payload would be taken for a port.
-fn needs_port_protocol(side: &update::Side, choice: PortChoice<'_>) -> bool {
-    matches!(choice, PortChoice::Numbers(_)) || !side.not_ports.is_empty() || !side.not_named_ports.is_empty()
+/// The cases that a rule falls into; none if it cannot match.
+fn cases(
+    rule: &update::Rule,
+    protocol: Option<Protocol>,
+    from: PortChoice<'_>,
+    to: PortChoice<'_>,
+) -> Vec<Ports> {
+    let sides = [&rule.source, &rule.destination];
+    let numbers = [from, to].iter().any(|c| matches!(c, PortChoice::Numbers(_)));
+    let named = [from, to].iter().any(|c| matches!(c, PortChoice::Named(_)));
+    let wanted = numbers || named || sides.iter().any(|s| !s.addr_port_sets.is_empty());
+    let forbidden = sides.iter().any(|s| !(s.not_ports.is_empty() && s.not_named_ports.is_empty()));
+    match protocol {
+        Some(protocol) if protocol.has_ports() => vec![Ports::Known],
+        Some(_) if wanted => Vec::new(),
+        Some(_) => vec![Ports::Whatever],
+        None if forbidden && !wanted => vec![Ports::Ensured, Ports::None],
+        None if forbidden || numbers => vec![Ports::Ensured],
+        // Members of sets name protocols with ports, so that nothing else is found there.
+        None => vec![Ports::Whatever],
+    }
 }
 
 fn looks_at_addresses(side: &update::Side) -> bool {
@@ -133,16 +156,16 @@ impl Renderer<'_> {
     }
 
     fn rule(&mut self, rule: &update::Rule, statements: &[Statement], source: &Source) {
-        let ports = looks_at_ports(&rule.source) || looks_at_ports(&rule.destination);
-        let never = rule.protocol.is_some() && rule.protocol == rule.not_protocol
-            || ports && (rule.icmp.is_some() || rule.protocol.is_some_and(|p| !p.has_ports()));
-        if never {
+        if rule.protocol.is_some() && rule.protocol == rule.not_protocol {
             return;
         }
+        // ICMP belongs to IPv4 and ICMPv6 to IPv6, also where the rule does not say so.
+        let implied = Family::ALL.into_iter().find(|f| rule.protocol == Some(Protocol::icmp(*f)));
+        let only = rule.family.or(implied);
         let (from, to) = (merged(&rule.source.ports), merged(&rule.destination.ports));
         for &from in &choices(&rule.source, &from) {
             for &to in &choices(&rule.destination, &to) {
-                let one_family = rule.family.is_some()
+                let one_family = only.is_some()
                     || looks_at_addresses(&rule.source)
                     || looks_at_addresses(&rule.destination)
                     || matches!(from, PortChoice::Named(_))
@@ -150,12 +173,14 @@ impl Renderer<'_> {
                     || rule.icmp.is_some()
                     || rule.not_icmp.is_some();
                 if !one_family {
-                    let matches = self.common(rule, None, rule.protocol, from, to);
-                    self.push(matches, statements, source);
+                    for ports in cases(rule, rule.protocol, from, to) {
+                        let matches = self.common(rule, None, rule.protocol, ports, from, to);
+                        self.push(matches, statements, source);
+                    }
                     continue;
                 }
                 for family in Family::ALL {
-                    if rule.family.is_none_or(|f| f == family) {
+                    if only.is_none_or(|f| f == family) {
                         self.in_family(rule, family, from, to, statements, source);
                     }
                 }
@@ -183,33 +208,21 @@ impl Renderer<'_> {
             }
             protocol = Some(icmp);
         }
-        let mut matches = self.common(rule, Some(family), protocol, from, to);
-        if let Some(Icmp { kind, code }) = rule.icmp {
-            matches.push(Match::IcmpType { family, value: kind, negated: false });
-            matches.extend(code.map(|value| Match::IcmpCode { family, value, negated: false }));
-        }
-        // Nothing but this family's ICMP has a type that could be the forbidden one, and it has no ports.
-        let ports = looks_at_ports(&rule.source) || looks_at_ports(&rule.destination);
-        let Some(not) = rule.not_icmp.filter(|_| !ports && protocol.is_none_or(|p| p == icmp)) else {
-            return self.push(matches, statements, source);
-        };
-        let mut is_icmp = matches.clone();
-        if protocol.is_none() {
-            matches.insert(1, Match::Protocol { protocol: icmp, negated: true });
-            self.push(matches, statements, source);
-            is_icmp.insert(1, Match::Protocol { protocol: icmp, negated: false });
-        }
-        let with = |extra: &[Match]| [&is_icmp, extra].concat();
-        let other_type = with(&[Match::IcmpType { family, value: not.kind, negated: true }]);
-        let other_code = not.code.map(|value| {
-            with(&[
-                Match::IcmpType { family, value: not.kind, negated: false },
-                Match::IcmpCode { family, value, negated: true },
-            ])
-        });
-        self.push(other_type, statements, source);
-        if let Some(matches) = other_code {
-            self.push(matches, statements, source);
+        for ports in cases(rule, protocol, from, to) {
+            let mut matches = self.common(rule, Some(family), protocol, ports, from, to);
+            if let Some(Icmp { kind, code }) = rule.icmp {
+                matches.push(Match::IcmpType { family, value: kind, negated: false });
+                matches.extend(code.map(|value| Match::IcmpCode { family, value, negated: false }));
+            }
+            // Nothing but this family's ICMP has a type that could be the forbidden one.
+            match rule.not_icmp {
+                Some(not) if protocol.is_none_or(|p| p == icmp) && ports != Ports::Ensured => {
+                    for matches in without_icmp(matches, not, family, protocol.is_none()) {
+                        self.push(matches, statements, source);
+                    }
+                }
+                _ => self.push(matches, statements, source),
+            }
         }
     }
 
@@ -219,34 +232,44 @@ impl Renderer<'_> {
         rule: &update::Rule,
         family: Option<Family>,
         protocol: Option<Protocol>,
+        ports: Ports,
         from: PortChoice<'_>,
         to: PortChoice<'_>,
     ) -> Vec<Match> {
         let mut matches: Vec<Match> = family.map(Match::Family).into_iter().collect();
         matches.extend(protocol.map(|protocol| Match::Protocol { protocol, negated: false }));
         matches.extend(rule.not_protocol.map(|protocol| Match::Protocol { protocol, negated: true }));
-        let ports = needs_port_protocol(&rule.source, from) || needs_port_protocol(&rule.destination, to);
-        if ports && protocol.is_none() {
-            matches.push(self.constants.has_ports());
+        match ports {
+            Ports::Ensured => matches.push(self.constants.has_ports(false)),
+            Ports::None => matches.push(self.constants.has_ports(true)),
+            Ports::Whatever | Ports::Known => {}
         }
+        let forbid = matches!(ports, Ports::Known | Ports::Ensured);
         let ends = [(End::Source, &rule.source, from), (End::Destination, &rule.destination, to)];
         for (end, side, choice) in ends {
-            self.numbers(end, side, choice, &mut matches);
+            self.numbers(end, side, choice, forbid, &mut matches);
         }
         if let Some(family) = family {
             for (end, side, choice) in ends {
-                self.addresses(end, family, side, choice, &mut matches);
+                self.addresses(end, family, side, choice, forbid, &mut matches);
             }
         }
         matches
     }
 
-    fn numbers(&mut self, end: End, side: &update::Side, choice: PortChoice<'_>, matches: &mut Vec<Match>) {
+    fn numbers(
+        &mut self,
+        end: End,
+        side: &update::Side,
+        choice: PortChoice<'_>,
+        forbid: bool,
+        matches: &mut Vec<Match>,
+    ) {
         if let PortChoice::Numbers(ranges) = choice {
             matches.push(self.constants.ports(end, ranges, false));
         }
         let not = merged(&side.not_ports);
-        if !not.is_empty() {
+        if forbid && !not.is_empty() {
             matches.push(self.constants.ports(end, &not, true));
         }
     }
@@ -257,6 +280,7 @@ impl Renderer<'_> {
         family: Family,
         side: &update::Side,
         choice: PortChoice<'_>,
+        forbid: bool,
         matches: &mut Vec<Match>,
     ) {
         let nets = widest(side.nets.iter().copied(), family);
@@ -273,10 +297,35 @@ impl Renderer<'_> {
         matches.extend(side.sets.iter().map(|id| lookup(address, id, false)));
         matches.extend(named.into_iter().chain(&side.addr_port_sets).map(|id| lookup(with_port, id, false)));
         matches.extend(side.not_sets.iter().map(|id| lookup(address, id, true)));
-        matches.extend(side.not_named_ports.iter().map(|id| lookup(with_port, id, true)));
+        if forbid {
+            matches.extend(side.not_named_ports.iter().map(|id| lookup(with_port, id, true)));
+        }
     }
 
     fn push(&mut self, matches: Vec<Match>, statements: &[Statement], source: &Source) {
         self.out.push(Rule { matches, statements: statements.to_vec(), source: source.clone() });
     }
+}
+
+/// The rules that together are `matches` without one kind of ICMP message. With `any_protocol`, other protocols are among what they match.
+fn without_icmp(matches: Vec<Match>, not: Icmp, family: Family, any_protocol: bool) -> Vec<Vec<Match>> {
+    let protocol = Protocol::icmp(family);
+    let mut out = Vec::new();
+    let mut is_icmp = matches;
+    if any_protocol {
+        let with = |negated| {
+            let mut matches = is_icmp.clone();
+            matches.insert(1, Match::Protocol { protocol, negated });
+            matches
+        };
+        out.push(with(true));
+        is_icmp = with(false);
+    }
+    let kind = |negated| Match::IcmpType { family, value: not.kind, negated };
+    out.push([&is_icmp[..], &[kind(true)]].concat());
+    if let Some(value) = not.code {
+        let other_code = Match::IcmpCode { family, value, negated: true };
+        out.push([&is_icmp[..], &[kind(false), other_code]].concat());
+    }
+    out
 }

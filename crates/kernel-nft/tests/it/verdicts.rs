@@ -58,7 +58,8 @@ impl Naive {
         let icmp = |i: Icmp| {
             is_icmp && u16::from(i.kind) == p.sport && i.code.is_none_or(|c| u16::from(c) == p.dport)
         };
-        r.family.is_none_or(|f| f == family)
+        let implied = Family::ALL.into_iter().find(|f| r.protocol == Some(Protocol::icmp(*f)));
+        r.family.or(implied).is_none_or(|f| f == family)
             && r.protocol.is_none_or(|x| x == p.protocol)
             && r.not_protocol.is_none_or(|x| x != p.protocol)
             && r.icmp.is_none_or(icmp)
@@ -75,12 +76,7 @@ impl Naive {
         let in_set = |id| members(id).any(|m| matches!(m, Member::Net(n) if n.contains(addr)));
         let named = |id| members(id).any(|m| *m == Member::AddrPort(addr, p.protocol, port));
         let in_ports = |ports: &[PortRange]| p.protocol.has_ports() && ports.iter().any(|r| r.contains(port));
-        let looks_at_ports = !(s.ports.is_empty()
-            && s.not_ports.is_empty()
-            && s.named_ports.is_empty()
-            && s.not_named_ports.is_empty());
-        (!looks_at_ports || p.protocol.has_ports())
-            && of_family(&s.nets)
+        of_family(&s.nets)
             && of_family(&s.not_nets)
             && (s.nets.is_empty() || in_nets(&s.nets))
             && !in_nets(&s.not_nets)

@@ -496,7 +496,9 @@ fn named_ports() {
         std::slice::from_ref(&http),
         expect![[r#"
             meta nfproto ipv4 meta l4proto @cali-port-protocols ip daddr . meta l4proto . th dport != @cali40n-http counter accept
+            meta nfproto ipv4 meta l4proto != @cali-port-protocols counter accept
             meta nfproto ipv6 meta l4proto @cali-port-protocols ip6 daddr . meta l4proto . th dport != @cali60n-http counter accept
+            meta nfproto ipv6 meta l4proto != @cali-port-protocols counter accept
             cali-port-protocols protocols { TCP, UDP, SCTP, UDPLite }
             cali40n-http ipv4 address . protocol . port { 10.0.0.1 . TCP . 80 }
             cali60n-http ipv6 address . protocol . port { fd00::1 . TCP . 8080 }
@@ -541,9 +543,8 @@ fn icmp() {
     check_rule(
         coded,
         expect![[r#"
-        meta nfproto ipv4 meta l4proto ICMP icmp type != 3 counter accept
-        meta nfproto ipv4 meta l4proto ICMP icmp type 3 icmp code != 4 counter accept
-        meta nfproto ipv6 meta l4proto ICMP counter accept
-    "#]],
+            meta nfproto ipv4 meta l4proto ICMP icmp type != 3 counter accept
+            meta nfproto ipv4 meta l4proto ICMP icmp type 3 icmp code != 4 counter accept
+        "#]],
     );
 }
