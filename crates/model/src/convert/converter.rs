@@ -21,11 +21,17 @@ pub struct Options {
     pub interface_prefix: String,
     /// Kubernetes' objects never passed an API server: fill in what it would have filled in.
     pub fill_defaults: bool,
+    /// Addresses come from the prefixes that Kubernetes gave each node, not from blocks of our own.
+    pub use_pod_cidr: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { interface_prefix: crate::names::DEFAULT_INTERFACE_PREFIX.to_owned(), fill_defaults: true }
+        Self {
+            interface_prefix: crate::names::DEFAULT_INTERFACE_PREFIX.to_owned(),
+            fill_defaults: true,
+            use_pod_cidr: false,
+        }
     }
 }
 
@@ -67,7 +73,7 @@ impl Converter {
     pub fn entry(&mut self, path: &str, value: Option<&[u8]>) -> (Vec<Change>, Vec<Diagnostic>) {
         let mut problems = Problems::new();
         let (outcome, object) = if let Some((kind, namespace, name)) = calico::parse_path(path) {
-            let outcome = Self::calico(kind, namespace, name, value, &mut problems);
+            let outcome = self.calico(kind, namespace, name, value, &mut problems);
             (outcome, display(kind, namespace, name))
         } else if let Some((kind, namespace, name)) = kube::parse_path(path) {
             let outcome = self.kubernetes(kind, namespace, name, value, &mut problems);
@@ -131,6 +137,7 @@ impl Converter {
     }
 
     fn calico(
+        &self,
         kind: &ResourceType,
         namespace: &str,
         name: &str,
@@ -202,16 +209,7 @@ impl Converter {
                 let object = at.object(value, problems);
                 Outcome::set(v3::felix_configuration(name, object.as_ref(), &mut BTreeSet::new(), problems))
             }
-            "Node" => {
-                let Some(json) = decode(value, problems) else { return Outcome::Values(Vec::new()) };
-                let node = at.object(value, problems);
-                let mut outcome = v3::felix_node(name, node.as_ref(), problems);
-                outcome.push(Change {
-                    key: at.resource_key("Node"),
-                    value: Some(Value::Resource(Arc::new(json))),
-                });
-                Outcome::set(outcome)
-            }
+            "Node" => self.node(&at, value, problems),
             other => at.resource(other, value, problems),
         }
     }
@@ -277,6 +275,21 @@ impl Converter {
             "EndpointSlice" => at.resource("KubernetesEndpointSlice", value, problems),
             _ => Outcome::Values(Vec::new()),
         }
+    }
+
+    /// Settings of the node, the object itself, and blocks where Kubernetes gave it prefixes.
+    fn node(&self, at: &Place<'_>, value: Option<&[u8]>, problems: &mut Problems) -> Outcome {
+        let (Some(json), Some(node)) = (decode(value, problems), at.object(value, problems)) else {
+            return Outcome::one(None);
+        };
+        let mut changes = v3::felix_node(at.name, Some(&node), problems);
+        changes.push(Change { key: at.resource_key("Node"), value: Some(Value::Resource(Arc::new(json))) });
+        if self.options.use_pod_cidr {
+            let cidrs = v3::pod_cidrs(&node, problems);
+            let blocks = cidrs.into_iter().flat_map(|cidr| v3::pod_cidr_block(at.name, cidr));
+            changes.extend(blocks.map(|(key, value)| Change { key, value: Some(value) }));
+        }
+        Outcome::set(changes)
     }
 
     fn pod(&self, pod: &kube::Pod, problems: &mut Problems) -> Option<(Key, Value)> {

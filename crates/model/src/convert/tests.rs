@@ -306,6 +306,26 @@ fn nodes() {
 }
 
 #[test]
+fn blocks_from_kubernetes() {
+    let mut feed = Feed(Converter::new(Options { use_pod_cidr: true, ..Options::default() }));
+    let path = format!("{PREFIX}/nodes/n1");
+    let node = |cidrs: &[&str]| json!({"metadata": {"name": "n1"}, "status": {"podCIDRs": cidrs}});
+    let keys = |changes: Vec<(String, Json)>| changes.into_iter().map(|c| c.0).collect::<Vec<_>>();
+    assert_eq!(
+        keys(feed.put(&path, node(&["10.9.0.0/24"]))),
+        [
+            "/calico/ipam/v2/assignment/ipv4/block/10.9.0.0-24",
+            "/calico/ipam/v2/host/n1/ipv4/block/10.9.0.0-24",
+            &path
+        ]
+    );
+    let changes = feed.put(&path, node(&["fd09::/64"]));
+    assert_eq!(changes.iter().filter(|c| c.1 == json!("gone")).count(), 2);
+    assert_eq!(changes.len(), 5);
+    assert_eq!(feed.delete(&path).len(), 3);
+}
+
+#[test]
 fn addresses() {
     let mut feed = Feed::new();
     let path = "/calico/ipam/v2/host/n1/ipv4/block/10.0.0.0-26";

@@ -15,7 +15,7 @@ mod tests;
 
 pub use config::{ConfigScope, cluster_information, felix_configuration, felix_parameters};
 pub use endpoint::{host_endpoint, workload_endpoint, workload_key};
-pub use node::felix_node;
+pub use node::{bgp_node, felix_node, pod_cidr_block, pod_cidrs};
 pub use policy::{
     global_network_policy, global_network_set, network_policy, network_set, profile,
     staged_global_network_policy, staged_kubernetes_network_policy, staged_network_policy, tier,

@@ -443,3 +443,34 @@ fn unset_parameters_are_named() {
     assert_eq!(cluster_information("default", None).len(), 5);
     assert_eq!(felix_node("n", None, &mut problems).len(), 6);
 }
+
+#[test]
+fn bgp_of_nodes() {
+    let settings = |node: Option<&v3::Node>, problems: &mut Problems| -> Vec<(String, Option<String>)> {
+        bgp_node("n", node, problems)
+            .into_iter()
+            .map(|c| {
+                let name = c.key.to_path().unwrap().rsplit('/').next().unwrap().to_owned();
+                (name, c.value.map(|v| v.to_json().as_str().unwrap().to_owned()))
+            })
+            .collect()
+    };
+    let mut problems = Problems::new();
+    let node = object(json!({"metadata": {"name": "n"}, "spec": {
+        "bgp": {"ipv4Address": "10.0.0.1/24", "ipv6Address": "x", "asNumber": 64512}, "wireguard": {"interfaceIPv4Address": "10.3.0.1"},
+    }}));
+    let some = |text: &str| Some(text.to_owned());
+    let want = [
+        ("ip_addr_v4", some("10.0.0.1")),
+        ("ip_addr_v6", some("")),
+        ("network_v4", some("10.0.0.0/24")),
+        ("network_v6", None),
+        ("as_num", some("64512")),
+        ("rr_cluster_id", some("")),
+        ("wireguard_addr_v4", some("10.3.0.1")),
+        ("wireguard_addr_v6", some("")),
+    ];
+    assert_eq!(settings(Some(&node), &mut problems), want.map(|(name, value)| (name.to_owned(), value)));
+    assert_eq!(problems.iter().map(|p| p.field.as_str()).collect::<Vec<_>>(), ["spec.bgp.ipv6Address"]);
+    assert!(settings(None, &mut problems).iter().all(|(_, value)| value.is_none()));
+}
