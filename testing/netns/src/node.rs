@@ -6,8 +6,10 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tortie_kernel_net::{Address, LinkChange, LinkIndex, NetNs, Netlink, NewLink, Route, VethPeer, sysctl};
-use tortie_net::Cidr;
+use tortie_kernel_net::{
+    Address, AddressFilter, LinkChange, LinkIndex, NetNs, Netlink, NewLink, Route, Scope, VethPeer, sysctl,
+};
+use tortie_net::{Cidr, Family};
 
 /// How long the kernel may take for what it does in the background.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -129,7 +131,7 @@ impl Node {
     pub fn route(&self, dst: &str, gateway: &str) -> &Self {
         let gateway: IpAddr = gateway.parse().unwrap_or_else(|e| panic!("{gateway}: {e}"));
         let dst = match dst {
-            "default" => Cidr::any(tortie_net::Family::of(gateway)),
+            "default" => Cidr::any(Family::of(gateway)),
             dst => dst.parse().unwrap_or_else(|e| panic!("{e}")),
         };
         let route = Route::via(dst, gateway, None);
@@ -182,5 +184,11 @@ pub fn wire(a: (&Node, &str), b: (&Node, &str)) {
     b.0.netlink().set_link(b.1, &LinkChange::up()).unwrap_or_else(|e| panic!("node {}: {e}", b.0.name()));
     for (node, link) in [a, b] {
         node.wait(&format!("{link} to run"), || node.is_running(link));
+        // Neighbours are asked for from the link-local address.
+        let filter = AddressFilter { family: Some(Family::V6), link: Some(node.index(link)) };
+        let usable = |address: &Address| address.scope == Scope::LINK && !address.tentative;
+        node.wait(&format!("a link-local address of {link}"), || {
+            node.netlink().addresses(filter).unwrap().iter().any(usable)
+        });
     }
 }
