@@ -201,14 +201,14 @@ fn actions() {
     );
 }
 
-#[test]
-fn endpoint_chains() {
+/// Endpoints without policy, with tiers, and one that is down.
+fn some_endpoints() -> Vec<Update> {
     let pass = vec![rule(Action::Pass)];
     let mut spoofer = endpoint("cali2", &["10.0.0.1", "10.0.0.2"], &["a", "b"]);
     spoofer.allow_spoofed_source_ips = nets(&["192.0.2.0/24", "198.51.100.0/24", "fd01::/64"]);
     let mut down = endpoint("cali3", &["10.0.0.3"], &["a"]);
     down.state = "inactive".into();
-    let updates = [
+    vec![
         policy("plain", vec![], vec![]),
         policy("passing", pass.clone(), pass),
         workload(
@@ -227,7 +227,12 @@ fn endpoint_chains() {
             ],
         ),
         workload("down", down, vec![]),
-    ];
+    ]
+}
+
+#[test]
+fn endpoint_chains() {
+    let updates = some_endpoints();
     let config = Config { workload_source_spoofing: true, ..Config::default() };
     check_chains(
         config,
