@@ -781,3 +781,32 @@ fn defaults() {
         json!({"cidr": "fd00::/64", "nodeSelector": "all()", "assignmentMode": "Automatic", "blockSize": 122, "allowedUses": ["Workload", "Tunnel"], "ipipMode": "Never", "vxlanMode": "Never"})
     );
 }
+
+proptest::proptest! {
+    #[test]
+    fn odd_objects_are_survived(
+        texts in proptest::collection::vec(proptest::prelude::any::<String>(), 6),
+        number in proptest::prelude::any::<i64>(),
+        shape in 0..6u8,
+    ) {
+        let value = |i: usize| match (shape as usize + i) % 6 {
+            0 => json!(texts[i]),
+            1 => json!([texts[i], number]),
+            2 => json!({ &texts[i]: number, "nets": [texts[0]], "ports": [number, texts[1]], "action": texts[2] }),
+            3 => json!([{ "source": { "nets": [texts[i]], "services": { "name": texts[3] } }, "action": "Allow" }]),
+            4 => json!(number),
+            _ => json!(null),
+        };
+        for resource in crate::v3::RESOURCES {
+            let spec = json!({
+                "ingress": value(0), "selector": value(1), "cidr": value(2), "types": value(3), "exportV4": value(4), "asNumber": value(5),
+                "nets": value(1), "ports": value(2), "allowedUses": value(3), "communities": value(4), "blockSize": value(0), "stagedAction": texts[4],
+            });
+            let mut object = thing(resource.kind, spec);
+            object["metadata"]["labels"] = value(3);
+            coerce(&mut object);
+            validate_value(&object, Options::ALL);
+            prepare_for_create(&mut object);
+        }
+    }
+}

@@ -415,7 +415,75 @@ mod order {
         }
     }
 
+    /// JSON that is nearly an object of some kind.
+    fn odd() -> impl Strategy<Value = Json> {
+        let words = vec![
+            "spec",
+            "metadata",
+            "status",
+            "name",
+            "labels",
+            "ingress",
+            "egress",
+            "from",
+            "to",
+            "ports",
+            "port",
+            "selector",
+            "source",
+            "destination",
+            "nets",
+            "action",
+            "protocol",
+            "cidr",
+            "podSelector",
+            "matchExpressions",
+            "ipBlock",
+            "subject",
+            "tier",
+            "nodeName",
+            "podIP",
+            "podIPs",
+            "ip",
+            "containers",
+            "annotations",
+            "node",
+            "bgp",
+            "expectedIPs",
+            "order",
+            "types",
+            "10.0.0.0/8",
+            "TCP",
+            "Allow",
+        ];
+        let word = proptest::sample::select(words);
+        let leaf = prop_oneof![
+            Just(Json::Null),
+            any::<bool>().prop_map(Json::from),
+            any::<i64>().prop_map(Json::from),
+            word.clone().prop_map(Json::from)
+        ];
+        leaf.prop_recursive(5, 40, 5, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Json::from),
+                prop::collection::btree_map(word.clone().prop_map(str::to_owned), inner, 0..5)
+                    .prop_map(|m| Json::Object(m.into_iter().collect())),
+            ]
+        })
+    }
+
     proptest! {
+        #[test]
+        fn odd_objects_are_survived(spec in odd(), status in odd()) {
+            let value = json!({"metadata": {"name": "a"}, "spec": spec, "status": status}).to_string();
+            let mut feed = Feed::new();
+            for kind in tortie_api::v3::RESOURCES.iter().chain(tortie_api::k8s::RESOURCES) {
+                let path = kind.path(if kind.namespaced { "ns" } else { "" }, "a");
+                feed.raw(&path, Some(&value));
+                feed.raw(&path, None);
+            }
+        }
+
         #[test]
         fn incremental_is_from_scratch(steps in prop::collection::vec(step(), 0..40)) {
             let (mut feed, mut model) = (Feed::new(), BTreeMap::new());
