@@ -223,6 +223,12 @@ impl Event {
 
 /// A datastore.
 pub trait Store: Send + Sync {
+    /// False if [`Store::commit`] applies several writes one by one. The revision that it answers is then that of the
+    /// last one only.
+    fn has_transactions(&self) -> bool {
+        true
+    }
+
     /// The value of one key.
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Entry>, StoreError>>;
 

@@ -16,6 +16,9 @@ use tortie_store::{
     ServeError, Store, StoreError, Watch, WatchItem, serve,
 };
 
+/// Longest wait for something that must happen.
+const PATIENCE: Duration = Duration::from_mins(1);
+
 struct Served {
     dir: tempfile::TempDir,
     running: Option<(JoinHandle<Result<(), ServeError>>, oneshot::Sender<()>)>,
@@ -52,7 +55,7 @@ impl Served {
 
     /// A client that waits for the server as long as it takes.
     async fn client(&self) -> EmbeddedClient {
-        let patient = Duration::from_secs(30);
+        let patient = PATIENCE;
         let config = ClientConfig { connect_timeout: patient, call_timeout: patient, ..self.client_config() };
         EmbeddedClient::connect_with(config).await.unwrap()
     }
@@ -67,11 +70,14 @@ fn put(key: &str, value: impl Into<Bytes>) -> Op {
 }
 
 async fn changes(watch: &mut dyn Watch) -> Result<Vec<Event>, StoreError> {
-    loop {
-        if let WatchItem::Events(events) = watch.next().await? {
-            return Ok(events);
+    let changes = async {
+        loop {
+            if let WatchItem::Events(events) = watch.next().await? {
+                return Ok(events);
+            }
         }
-    }
+    };
+    tokio::time::timeout(PATIENCE, changes).await.expect("changes")
 }
 
 #[tokio::test]
@@ -176,7 +182,7 @@ async fn a_watch_that_is_too_slow_is_ended() {
             tortie_store::server::serve_engine(engine, &socket, std::future::pending()).await
         })
     };
-    let patient = Duration::from_secs(30);
+    let patient = PATIENCE;
     let client =
         EmbeddedClient::connect_with(ClientConfig { connect_timeout: patient, ..ClientConfig::new(&socket) });
     let client = client.await.unwrap();
@@ -231,9 +237,8 @@ async fn a_dropped_watch_ends_at_the_store_too() {
     let watches = [client.watch("/a", 1).await.unwrap(), client.watch("/b", 1).await.unwrap()];
     assert_eq!(client.status().await.unwrap().watches, 2);
     drop(watches);
-    while client.status().await.unwrap().watches != 0 {
-        tokio::task::yield_now().await;
-    }
+    let gone = async { while client.status().await.unwrap().watches != 0 {} };
+    tokio::time::timeout(PATIENCE, gone).await.expect("the end of the watches");
 }
 
 /// Only root can become somebody else, so that only root can try this one; the rule itself has a unit test.

@@ -154,26 +154,29 @@ impl Subject {
 pub struct Watching(Box<dyn Watch>);
 
 impl Watching {
-    /// The next item.
-    pub async fn item(&mut self) -> Result<WatchItem, StoreError> {
-        soon("an item of a watch", self.0.next()).await
-    }
-
     /// The next changes, without the reports in between.
     pub async fn changes(&mut self) -> Result<Vec<Event>, StoreError> {
-        loop {
-            if let WatchItem::Events(events) = self.item().await? {
-                assert!(!events.is_empty(), "an item without changes");
-                return Ok(events);
+        let changes = async {
+            loop {
+                if let WatchItem::Events(events) = self.0.next().await? {
+                    assert!(!events.is_empty(), "an item without changes");
+                    return Ok(events);
+                }
             }
-        }
+        };
+        // Reports may keep coming while the changes do not.
+        soon("a change", changes).await
     }
 
     /// So many changes; checks on the way that order and reports are right.
     pub async fn take(&mut self, count: usize) -> Vec<Event> {
+        soon(&format!("the arrival of {count} changes"), self.collect(count)).await
+    }
+
+    async fn collect(&mut self, count: usize) -> Vec<Event> {
         let (mut taken, mut reported) = (Vec::<Event>::new(), 0);
         while taken.len() < count {
-            match self.item().await.unwrap() {
+            match self.0.next().await.unwrap() {
                 WatchItem::Progress(revision) => {
                     assert!(revision >= reported, "progress went back from {reported} to {revision}");
                     reported = revision;

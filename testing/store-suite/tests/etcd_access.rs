@@ -63,7 +63,8 @@ async fn certificates_are_used_and_wrong_ones_named() {
     let store = etcd.store_with(with(files.clone())).await;
     let revision = store.commit(vec![put("/a", "1")]).await.unwrap();
     let mut watch = store.watch("/", revision - 1).await.unwrap();
-    while !matches!(soon("a change", watch.next()).await.unwrap(), WatchItem::Events(_)) {}
+    let change = async { while !matches!(watch.next().await.unwrap(), WatchItem::Events(_)) {} };
+    soon("a change", change).await;
     let named = TlsFiles { server_name: Some("etcd.test".to_owned()), ..files.clone() };
     EtcdStore::connect(with(named)).await.unwrap();
 
@@ -138,7 +139,7 @@ async fn users_are_authenticated_and_kept_to_what_they_may() {
     }
     // A restart forgets all tokens: a new one is fetched without the caller noticing.
     etcd.kill();
-    while watch.next().await.is_ok() {}
+    soon("the end of the watch", async { while watch.next().await.is_ok() {} }).await;
     etcd.launch();
     etcd.store_with(etcd.config()).await;
     let start = Instant::now();
@@ -204,14 +205,16 @@ async fn a_cluster_goes_on_without_any_one_member() {
     assert!((certain..=certain + uncertain).contains(&count), "{count} of {certain} and perhaps {uncertain}");
     // The watch was on one of the members, and ended with it.
     let mut seen = 0;
-    while let Ok(item) = soon("the end of the watch", watch.next()).await {
-        if let WatchItem::Events(events) = item {
+    let to_the_end = async {
+        while let Ok(item) = watch.next().await {
+            let WatchItem::Events(events) = item else { continue };
             for event in events {
                 assert!(event.revision() > seen);
                 seen = event.revision();
             }
         }
-    }
+    };
+    soon("the end of the watch", to_the_end).await;
     assert!(seen > 0);
 }
 

@@ -22,13 +22,22 @@ fn keys(list: &List) -> Vec<&str> {
     list.entries.iter().map(|entry| &*entry.key).collect()
 }
 
+/// The next item of a watch, which must come.
+async fn item(watch: &mut EngineWatch) -> Result<WatchItem, StoreError> {
+    tokio::time::timeout(Duration::from_mins(1), watch.next()).await.expect("an item of the watch")
+}
+
 /// The next changes of a watch, without the reports in between.
 async fn changes(watch: &mut EngineWatch) -> Result<Vec<Event>, StoreError> {
-    loop {
-        if let WatchItem::Events(events) = watch.next().await? {
-            return Ok(events);
+    let changes = async {
+        loop {
+            if let WatchItem::Events(events) = item(watch).await? {
+                return Ok(events);
+            }
         }
-    }
+    };
+    // Reports keep coming while the changes do not.
+    tokio::time::timeout(Duration::from_mins(1), changes).await.expect("changes")
 }
 
 #[tokio::test]
@@ -139,10 +148,17 @@ async fn an_idle_watch_reports_progress() {
         Engine::open(EngineConfig { idle_progress: Duration::from_millis(30), ..config(&dir) }).unwrap();
     let mut watch = engine.subscribe("/a/", 1).unwrap();
     for _ in 0..3 {
-        assert_eq!(watch.next().await.unwrap(), WatchItem::Progress(1));
+        assert_eq!(item(&mut watch).await.unwrap(), WatchItem::Progress(1));
     }
     let revision = engine.commit(vec![put("/b/1", "1")]).await.unwrap();
-    while watch.next().await.unwrap() != WatchItem::Progress(revision) {}
+    let mut reported = 1;
+    while reported < revision {
+        match item(&mut watch).await.unwrap() {
+            WatchItem::Progress(at) => reported = at,
+            other @ WatchItem::Events(_) => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(reported, revision);
 }
 
 #[tokio::test]
