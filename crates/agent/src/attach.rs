@@ -177,7 +177,7 @@ impl Attacher {
         match &done {
             Ok(()) => tracing::info!(pod = %pod_name(args), container = %args.container_id, "pod detached"),
             Err(error) => {
-                tracing::warn!(pod = %pod_name(args), error = %error.message, "pod not detached completely")
+                tracing::warn!(pod = %pod_name(args), error = %error.message, "pod not detached completely");
             }
         }
         done
@@ -203,7 +203,7 @@ impl Attacher {
             match tokio::task::spawn_blocking(move || pod::detach(&host, &name)).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(e)) => {
-                    note(fail(code::KERNEL, format!("interface of {}: {}", subject(args), chain(&e)), ""))
+                    note(fail(code::KERNEL, format!("interface of {}: {}", subject(args), chain(&e)), ""));
                 }
                 Err(e) => note(fail(code::KERNEL, format!("interface of {}: {e}", subject(args)), "")),
             }

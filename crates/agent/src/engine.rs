@@ -248,7 +248,7 @@ impl Engine {
                 self.ahead.push(applied);
             }
             Command::Wait { revision, routes, reached } => {
-                self.waiters.push(Waiter { revision, routes, reached })
+                self.waiters.push(Waiter { revision, routes, reached });
             }
             Command::Status(to) => {
                 let status = self.status();
@@ -271,7 +271,7 @@ impl Engine {
                 );
                 self.metrics.resyncs.inc();
                 self.lost = None;
-                deltas.into_iter().for_each(|d| self.delta(d));
+                self.deltas(deltas);
                 if !self.in_sync {
                     self.in_sync = true;
                     self.calc.on_in_sync();
@@ -280,13 +280,19 @@ impl Engine {
             Feed::Events(events) => {
                 self.lost = None;
                 let deltas = self.view.events(events);
-                deltas.into_iter().for_each(|d| self.delta(d));
+                self.deltas(deltas);
             }
             Feed::Progress(revision) => {
                 self.lost = None;
                 self.view.progress(revision);
             }
             Feed::Lost(error) => self.lost = Some(error.to_string()),
+        }
+    }
+
+    fn deltas(&mut self, deltas: Vec<Delta>) {
+        for delta in deltas {
+            self.delta(delta);
         }
     }
 

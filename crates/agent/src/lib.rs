@@ -119,10 +119,8 @@ async fn listen(config: &Config, registry: &Registry, health: &Health) -> Result
                 "/readiness" => health.unready(),
                 _ => return None,
             };
-            Some(match problems.is_empty() {
-                true => (204, String::new()),
-                false => (503, problems.join("\n") + "\n"),
-            })
+            let healthy = problems.is_empty();
+            Some(if healthy { (204, String::new()) } else { (503, problems.join("\n") + "\n") })
         });
         http::spawn(address, "health", handler).await?;
     }

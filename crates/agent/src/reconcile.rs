@@ -13,7 +13,7 @@ use tortie_ipam::{HandleId, Ipam};
 use tortie_store::{Store, StoreError};
 
 /// How often addresses are compared with pods.
-const INTERVAL: Duration = Duration::from_secs(300);
+const INTERVAL: Duration = Duration::from_mins(5);
 
 /// A container of this node, as its pod's record tells.
 pub(crate) struct Recorded {
@@ -72,7 +72,7 @@ async fn replay(config: &Config, attacher: &Attacher) {
                 }
             }
             Err(error) => {
-                tracing::warn!(container = %args.container_id, error = %error.message, "a remembered DEL failed; trying again later")
+                tracing::warn!(container = %args.container_id, error = %error.message, "a remembered DEL failed; trying again later");
             }
         }
     }

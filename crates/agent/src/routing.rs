@@ -59,7 +59,8 @@ impl Routing {
             return None;
         }
         let input = &mut self.objects.input;
-        input.blocks = self.blocks.iter().filter(|(_, owner)| **owner == input.node).map(|(b, _)| *b).collect();
+        input.blocks =
+            self.blocks.iter().filter(|(_, owner)| **owner == input.node).map(|(b, _)| *b).collect();
         input.pools = self.pools.values().copied().collect();
         let (text, problems) = tortie_bird::render(input);
         for problem in self.objects.problems().chain(&problems) {
@@ -117,9 +118,16 @@ mod tests {
         let mut routing = Routing::new("n1", "cali");
         let mut put = |kind: &str, name: &str, object: serde_json::Value| {
             let key = ResourceKey { kind: kind.to_owned(), namespace: String::new(), name: name.to_owned() };
-            routing.on_change(&Change { key: Key::Resource(key), value: Some(Value::Resource(Arc::new(object))) });
+            routing.on_change(&Change {
+                key: Key::Resource(key),
+                value: Some(Value::Resource(Arc::new(object))),
+            });
         };
-        put("Node", "n1", json!({"spec": {"bgp": {"ipv4Address": "10.0.0.1/24", "ipv6Address": "fd00::1/64"}}}));
+        put(
+            "Node",
+            "n1",
+            json!({"spec": {"bgp": {"ipv4Address": "10.0.0.1/24", "ipv6Address": "fd00::1/64"}}}),
+        );
         put("Node", "n2", json!({"spec": {"bgp": {"ipv4Address": "10.0.0.2/24"}}}));
         put("BGPPeer", "p", json!({"spec": {"peerIP": "[fd00::9]:1790", "asNumber": 65001}}));
         put("BGPPeer", "bad", json!({"spec": {"peerIP": "nonsense"}}));

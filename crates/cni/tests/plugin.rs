@@ -1,5 +1,7 @@
 //! The plugin against an agent that is played here: every verb, every version, every way to fail.
 
+#![expect(clippy::unwrap_used, reason = "a test fails loudly")]
+
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::os::unix::net::UnixListener;

@@ -94,7 +94,7 @@ mod tests {
         assert!(health.unready().iter().any(|r| r == "a: store is away"));
         assert!(!health.unready().iter().any(|r| r.starts_with("b:")));
         let health = Health::default();
-        health.register("a", Some(Duration::from_secs(3600))).report(Ok(()));
+        health.register("a", Some(Duration::from_hours(1))).report(Ok(()));
         assert!(health.unready().is_empty());
     }
 }

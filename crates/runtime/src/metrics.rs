@@ -195,7 +195,7 @@ mod tests {
         registry.gauge_with("felix_a", &[("node", "n\"1")], "A.").set(1.5);
         let h = registry.latency("felix_c_seconds", "C.");
         h.observe(Duration::from_micros(200));
-        h.observe(Duration::from_secs(60));
+        h.observe(Duration::from_mins(1));
         let text = registry.expose();
         for want in [
             "# TYPE felix_a gauge\nfelix_a{node=\"n\\\"1\"} 1.5\n",

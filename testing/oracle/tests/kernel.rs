@@ -3,6 +3,8 @@
 //! Everything between the datastore and the kernel is the product's: conversion, calculation, rules, nftables. The
 //! evaluator shares none of it. `ORACLE_ROUNDS` makes it longer, `ORACLE_SEED` repeats a failure.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails loudly")]
+
 use serde_json::{Value, json};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -108,7 +110,9 @@ impl Cluster {
         self.dataplane.note();
         let mut updates = Vec::new();
         self.calc.flush(&mut updates);
-        updates.iter().for_each(|u| self.dataplane.update(u));
+        for update in &updates {
+            self.dataplane.update(update);
+        }
         let report = self.dataplane.apply();
         assert!(report.complete && report.errors.is_empty(), "{report:?}");
         assert!(self.dataplane.refused().is_empty(), "{:?}", self.dataplane.refused());
