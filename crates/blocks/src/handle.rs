@@ -29,6 +29,11 @@ impl HandleId {
         &self.0
     }
 
+    /// True if the name can be stored: it becomes the last part of a path.
+    pub fn is_storable(&self) -> bool {
+        !self.0.is_empty() && !self.0.contains('/') && !self.0.chars().any(char::is_control)
+    }
+
     /// True if `stored`, a name found in a block, means this handle.
     pub fn is(&self, stored: &str) -> bool {
         Self::clean(stored) == self.as_str()
@@ -90,6 +95,13 @@ mod tests {
         assert_eq!(HandleId::new("k8s-pod-network.ab\r\neth0").as_str(), "k8s-pod-network.ab");
         assert!(HandleId::of_container("net", "c1").is("net.c1\r\nx"));
         assert!(!HandleId::of_container("net", "c1").is("net.c11"));
+    }
+
+    #[test]
+    fn names_that_can_be_stored() {
+        let storable = |name: &str| HandleId::new(name).is_storable();
+        assert!(storable("k8s-pod-network.ab") && storable("vxlan-tunnel-addr-n1"));
+        assert!(!storable("") && !storable("a/b") && !storable("a\nb"));
     }
 
     #[test]

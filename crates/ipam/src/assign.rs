@@ -1,6 +1,6 @@
 //! Assigning to a batch of requests: plan in memory, write once, and again after a lost race.
 
-use crate::datastore::{Versioned, Written, put, put_block};
+use crate::datastore::{Versioned, put, put_block};
 use crate::facts::Facts;
 use crate::plan::{Plan, Shortage};
 use crate::writer::{Lost, PendingAssign, RETRIES, Writer};
@@ -68,17 +68,15 @@ impl Writer {
         if placed.is_empty() {
             return self.relieve(batch, &facts, short).await;
         }
-        match self.write(blocks, handles).await? {
-            Written::Yes(_) => answer(&mut batch.waiting, placed),
-            Written::Lost { key } => {
-                batch.races += 1;
-                if batch.races > RETRIES {
-                    return Err(Lost::Contention { key, attempts: batch.races });
-                }
-                self.after_lost_race(batch, &key).await?;
-            }
+        let Some(key) = self.write(blocks, handles).await? else {
+            answer(&mut batch.waiting, placed);
+            return Ok(());
+        };
+        batch.races += 1;
+        if batch.races > RETRIES {
+            return Err(Lost::Contention { key, attempts: batch.races });
         }
-        Ok(())
+        Ok(self.after_lost_race(batch, &key).await?)
     }
 
     /// Gets what a request lacks, or refuses it: no request can be placed as it is.
@@ -136,33 +134,33 @@ impl Writer {
     }
 
     /// Writes handles, then blocks: on a store without transactions a handle may then claim addresses that it has
-    /// not, which is harmless, but never hold one that it does not know of.
+    /// not, which is harmless, but never hold one that it does not know of. Answers the key of a lost race.
     async fn write(
         &mut self,
         mut blocks: BTreeMap<Cidr, Block>,
         handles: BTreeMap<HandleId, IpamHandle>,
-    ) -> Result<Written, DatastoreError> {
+    ) -> Result<Option<String>, DatastoreError> {
         let mut ops: Vec<Op> = Vec::with_capacity(blocks.len() + handles.len());
         for (handle, record) in &handles {
             let known = self.cache.handles.get(handle).map(|h| Precondition::Revision(h.revision));
             ops.push(put(keys::handle(handle), record, known.unwrap_or(Precondition::Absent)));
         }
+        blocks.retain(|cidr, _| self.cache.block(*cidr).is_some());
         for (cidr, block) in &mut blocks {
-            let Some(known) = self.cache.block(*cidr) else { continue };
+            let revision = self.cache.block(*cidr).map(|known| known.revision).unwrap_or_default();
             block.count_write();
-            ops.push(put_block(block, Precondition::Revision(known.revision)));
+            ops.push(put_block(block, Precondition::Revision(revision)));
         }
         let written = self.datastore.commit(ops).await?;
-        if let Written::Yes(revision) = written {
-            for (cidr, block) in blocks {
-                tracing::debug!(%cidr, revision, "wrote block");
-                self.cache.wrote_block(block, revision);
-            }
-            for (handle, value) in handles {
-                self.cache.handles.insert(handle, Versioned { value, revision });
-            }
+        let mut revisions = written.revisions.into_iter();
+        for ((handle, value), revision) in handles.into_iter().zip(revisions.by_ref()) {
+            self.cache.handles.insert(handle, Versioned { value, revision });
         }
-        Ok(written)
+        for ((cidr, block), revision) in blocks.into_iter().zip(revisions) {
+            tracing::debug!(%cidr, revision, "wrote block");
+            self.cache.wrote_block(block, revision);
+        }
+        Ok(written.lost)
     }
 
     /// Reads what somebody else changed. If a handle exists that we took for new, others of the batch may too: this

@@ -5,7 +5,7 @@
 //! crash leaves a state which the next attempt recognises.
 
 use crate::DatastoreError;
-use crate::datastore::{Versioned, Written, delete, is_confirmed, put_affinity, put_block, state};
+use crate::datastore::{Versioned, delete, is_confirmed, put_affinity, put_block, state};
 use crate::keys;
 use crate::writer::{Lost, RETRIES, Writer};
 use tortie_blocks::{Block, Owner, Timestamp};
@@ -30,7 +30,7 @@ impl Writer {
             let Some(block) = block else {
                 tracing::debug!(%cidr, "block belongs to another");
                 // Losing this race too only means that somebody else cleaned up.
-                self.datastore.commit(vec![delete(keys::affinity(&self.owner, cidr), affinity)]).await?;
+                self.datastore.write(delete(keys::affinity(&self.owner, cidr), affinity)).await?;
                 self.cache.unconfirmed.remove(&cidr);
                 return Ok(Claim::Taken);
             };
@@ -49,18 +49,16 @@ impl Writer {
     /// Writes our affinity as pending, unless it is confirmed already; answers its revision and whether it is.
     /// `None` after a lost race.
     async fn announce(&self, cidr: Cidr) -> Result<Option<(u64, bool)>, DatastoreError> {
-        let pending = |when| vec![put_affinity(&self.owner, cidr, state::PENDING, when)];
-        if let Written::Yes(revision) = self.datastore.commit(pending(Precondition::Absent)).await? {
+        let pending = |when| put_affinity(&self.owner, cidr, state::PENDING, when);
+        if let Some(revision) = self.datastore.write(pending(Precondition::Absent)).await? {
             return Ok(Some((revision, false)));
         }
         let Some(found) = self.datastore.affinity(&self.owner, cidr).await? else { return Ok(None) };
         if is_confirmed(&found.value) && !found.value.deleted {
             return Ok(Some((found.revision, true)));
         }
-        match self.datastore.commit(pending(Precondition::Revision(found.revision))).await? {
-            Written::Yes(revision) => Ok(Some((revision, false))),
-            Written::Lost { .. } => Ok(None),
-        }
+        let written = self.datastore.write(pending(Precondition::Revision(found.revision))).await?;
+        Ok(written.map(|revision| (revision, false)))
     }
 
     /// Creates the block, or finds out whose it is: `Some(None)` if not ours. `None` after a lost race.
@@ -75,8 +73,8 @@ impl Writer {
             reason: e.to_string(),
         };
         let value = Block::new(cidr, &self.owner, self.nanoseconds(), self.now()).map_err(malformed)?;
-        let create = vec![put_block(&value, Precondition::Absent)];
-        if let Written::Yes(revision) = self.datastore.commit(create).await? {
+        let create = put_block(&value, Precondition::Absent);
+        if let Some(revision) = self.datastore.write(create).await? {
             return Ok(Some(Some(Versioned { value, revision })));
         }
         let Some(mut found) = self.datastore.block(cidr).await? else { return Ok(None) };
@@ -86,19 +84,17 @@ impl Writer {
         if !confirmed {
             // Somebody may be about to give the block up for us; a new revision makes that fail.
             found.value.count_write();
-            let rewrite = vec![put_block(&found.value, Precondition::Revision(found.revision))];
-            match self.datastore.commit(rewrite).await? {
-                Written::Yes(revision) => found.revision = revision,
-                Written::Lost { .. } => return Ok(None),
-            }
+            let rewrite = put_block(&found.value, Precondition::Revision(found.revision));
+            let Some(revision) = self.datastore.write(rewrite).await? else { return Ok(None) };
+            found.revision = revision;
         }
         Ok(Some(Some(found)))
     }
 
     async fn confirm(&self, cidr: Cidr, pending: u64) -> Result<bool, DatastoreError> {
         let when = Precondition::Revision(pending);
-        let confirm = vec![put_affinity(&self.owner, cidr, state::CONFIRMED, when)];
-        if let Written::Yes(_) = self.datastore.commit(confirm).await? {
+        let confirm = put_affinity(&self.owner, cidr, state::CONFIRMED, when);
+        if self.datastore.write(confirm).await?.is_some() {
             return Ok(true);
         }
         let found = self.datastore.affinity(&self.owner, cidr).await?;
@@ -116,14 +112,12 @@ impl Writer {
         let mut marked = None;
         if let Some(affinity) = &affinity {
             let when = Precondition::Revision(affinity.revision);
-            let mark = vec![put_affinity(owner, cidr, state::PENDING_DELETION, when)];
-            match self.datastore.commit(mark).await? {
-                Written::Yes(revision) => marked = Some(revision),
-                Written::Lost { .. } => return Ok(false),
+            marked = self.datastore.write(put_affinity(owner, cidr, state::PENDING_DELETION, when)).await?;
+            if marked.is_none() {
+                return Ok(false);
             }
         }
-        let removed = self.datastore.commit(vec![delete(keys::block(cidr), block.revision)]).await?;
-        let given_up = matches!(removed, Written::Yes(_));
+        let given_up = self.datastore.write(delete(keys::block(cidr), block.revision)).await?.is_some();
         if let (Some(marked), Some(affinity)) = (marked, &affinity) {
             let end = if given_up {
                 delete(keys::affinity(owner, cidr), marked)
@@ -132,7 +126,7 @@ impl Writer {
                 put_affinity(owner, cidr, &affinity.value.state, when)
             };
             // A lost race means that the owner was quicker to repair its affinity.
-            self.datastore.commit(vec![end]).await?;
+            self.datastore.write(end).await?;
         }
         if given_up {
             tracing::info!(%cidr, %owner, "gave up empty block");
@@ -165,7 +159,7 @@ impl Writer {
                 Some(block) if block.value.owner().as_ref() != Some(&self.owner) => {
                     tracing::info!(%cidr, "removing stale affinity: the block belongs to another");
                     self.datastore
-                        .commit(vec![delete(keys::affinity(&self.owner, cidr), affinity.revision)])
+                        .write(delete(keys::affinity(&self.owner, cidr), affinity.revision))
                         .await?;
                 }
                 Some(block) if confirmed => {
@@ -180,7 +174,7 @@ impl Writer {
                 }
                 None if leaving => {
                     self.datastore
-                        .commit(vec![delete(keys::affinity(&self.owner, cidr), affinity.revision)])
+                        .write(delete(keys::affinity(&self.owner, cidr), affinity.revision))
                         .await?;
                 }
                 None => {

@@ -30,13 +30,14 @@ pub(crate) struct Versioned<T> {
     pub(crate) revision: u64,
 }
 
-/// What a write under a condition did.
-#[derive(Clone, Debug)]
-pub(crate) enum Written {
-    /// Done, at this revision.
-    Yes(u64),
-    /// The condition of this key was not true.
-    Lost { key: String },
+/// What a commit did.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Written {
+    /// Revisions of the writes that were done, in their order: all of them, or those before the lost one if the store
+    /// has no transactions, or none.
+    pub(crate) revisions: Vec<u64>,
+    /// The key whose condition was not true.
+    pub(crate) lost: Option<String>,
 }
 
 /// A list of blocks.
@@ -111,16 +112,16 @@ impl Datastore {
         self.get(&keys::affinity(owner, cidr)).await?.map(|entry| parse_affinity(&entry)).transpose()
     }
 
-    /// All affinities of an owner.
+    /// All affinities of a node.
     pub(crate) async fn affinities(
         &self,
         owner: &Owner,
     ) -> Result<Vec<(Cidr, Versioned<BlockAffinity>)>, DatastoreError> {
-        let entries = self.list(&keys::affinities(owner)).await?;
+        let entries = self.list(&keys::affinities(owner.name())).await?;
         Ok(entries
             .iter()
             .filter_map(|entry| {
-                let cidr = keys::parse_affinity(owner, &entry.key)?;
+                let cidr = keys::parse_affinity(&entry.key)?;
                 match parse_affinity(entry) {
                     Ok(affinity) => Some((cidr, affinity)),
                     Err(error) => {
@@ -165,14 +166,38 @@ impl Datastore {
 
     /// Writes all or nothing (or a prefix, on stores without transactions); a false condition is no error.
     pub(crate) async fn commit(&self, ops: Vec<Op>) -> Result<Written, DatastoreError> {
-        let doing = match ops.as_slice() {
-            [] => return Ok(Written::Yes(0)),
-            [one] => format!("write {}", one.key()),
-            [first, rest @ ..] => format!("write {} and {} more", first.key(), rest.len()),
-        };
-        match self.store.commit(ops).await {
-            Ok(revision) => Ok(Written::Yes(revision)),
-            Err(StoreError::Conflict { key, .. }) => Ok(Written::Lost { key }),
+        if self.store.has_transactions() && ops.len() > 1 {
+            let count = ops.len();
+            let doing =
+                format!("write {} keys, {} and others", count, ops.first().map(Op::key).unwrap_or_default());
+            return match self.store.commit(ops).await {
+                Ok(revision) => Ok(Written { revisions: vec![revision; count], lost: None }),
+                Err(StoreError::Conflict { key, .. }) => {
+                    Ok(Written { revisions: Vec::new(), lost: Some(key) })
+                }
+                Err(error) => Err(DatastoreError::call(doing)(error)),
+            };
+        }
+        let mut written = Written::default();
+        for op in ops {
+            let key = op.key().to_owned();
+            match self.write(op).await? {
+                Some(revision) => written.revisions.push(revision),
+                None => {
+                    written.lost = Some(key);
+                    break;
+                }
+            }
+        }
+        Ok(written)
+    }
+
+    /// One write; answers its revision, or nothing if its condition is not true.
+    pub(crate) async fn write(&self, op: Op) -> Result<Option<u64>, DatastoreError> {
+        let doing = format!("write {}", op.key());
+        match self.store.commit(vec![op]).await {
+            Ok(revision) => Ok(Some(revision)),
+            Err(StoreError::Conflict { .. }) => Ok(None),
             Err(error) => Err(DatastoreError::call(doing)(error)),
         }
     }

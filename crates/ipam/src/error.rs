@@ -2,7 +2,7 @@
 //!
 //! The errors are shared by all requests of a batch, hence the `Arc`s.
 
-use crate::PoolRef;
+use crate::{HandleId, PoolRef};
 use std::net::IpAddr;
 use std::sync::Arc;
 use tortie_blocks::{PoolUsage, SelectError};
@@ -48,6 +48,12 @@ impl DatastoreError {
 /// request may be repeated, or its handle released.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AssignError {
+    /// The handle cannot be stored.
+    #[error("{handle:?} is no handle: it must be a name without slashes, <network>.<container id>")]
+    Handle {
+        /// The handle.
+        handle: HandleId,
+    },
     /// There are no pools to choose from.
     #[error(transparent)]
     Pools(#[from] SelectError),
@@ -160,6 +166,12 @@ pub enum AssignError {
 /// Why addresses were not released.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ReleaseError {
+    /// The handle cannot have been stored.
+    #[error("{handle:?} is no handle: it must be a name without slashes, <network>.<container id>")]
+    Handle {
+        /// The handle.
+        handle: HandleId,
+    },
     /// A belief of the caller is wrong.
     #[error(transparent)]
     Refused(#[from] tortie_blocks::ReleaseError),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::task::JoinSet;
-use tortie_blocks::{Overlap, Owner, Pool, Reservations, overlapping_pools};
+use tortie_blocks::{Overlap, Pool, Reservations, overlapping_pools};
 use tortie_model::value::{IpamConfig, StringMap};
 use tortie_net::{Cidr, Family};
 use tortie_store::{Store, StoreError, WatchItem};
@@ -177,7 +177,7 @@ impl Freshness {
             (false, keys::RESERVATIONS.to_owned()),
             (false, keys::CONFIG.to_owned()),
             (false, keys::node(node)),
-            (true, keys::affinities(&Owner::Host(node.to_owned()))),
+            (true, keys::affinities(node)),
         ];
         for (ownership, prefix) in prefixes {
             fresh.topic(ownership).down.fetch_add(1, Ordering::SeqCst);

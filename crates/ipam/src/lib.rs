@@ -69,6 +69,9 @@ impl Ipam {
     /// Repeating a request that was answered, or that failed half-way because the datastore went away, gives the
     /// addresses that its handle holds already.
     pub async fn assign(&self, request: AssignRequest) -> Result<Vec<IpAddr>, AssignError> {
+        if !request.handle.is_storable() {
+            return Err(AssignError::Handle { handle: request.handle });
+        }
         self.ask(|reply| Command::Assign { request: Box::new(request), reply })
             .await
             .ok_or(AssignError::Stopped)?
@@ -77,6 +80,9 @@ impl Ipam {
     /// Releases all addresses of a handle and answers which they were. No addresses is no error.
     pub async fn release_by_handle(&self, handle: &HandleId) -> Result<Vec<IpAddr>, ReleaseError> {
         let handle = handle.clone();
+        if !handle.is_storable() {
+            return Err(ReleaseError::Handle { handle });
+        }
         self.ask(|reply| Command::ReleaseHandle { handle, reply }).await.ok_or(ReleaseError::Stopped)?
     }
 

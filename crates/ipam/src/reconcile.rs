@@ -1,6 +1,6 @@
 //! Cleaning up after containers that vanished and after crashes.
 
-use crate::datastore::{Versioned, Written, delete, put_block};
+use crate::datastore::{Versioned, delete, put_block};
 use crate::writer::{Lost, Writer};
 use crate::{HandleId, ReleaseError, keys};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -93,8 +93,7 @@ impl Writer {
                 continue;
             }
             if seen.get(&handle) == Some(&record.revision) {
-                let removal = vec![delete(keys::handle(&handle), record.revision)];
-                if let Written::Yes(_) = self.datastore.commit(removal).await? {
+                if self.datastore.write(delete(keys::handle(&handle), record.revision)).await?.is_some() {
                     self.cache.handles.remove(&handle);
                     removed.push(handle);
                 }
@@ -119,9 +118,7 @@ impl Writer {
                     continue;
                 }
             } else {
-                self.datastore
-                    .commit(vec![delete(keys::affinity(&self.owner, cidr), affinity.revision)])
-                    .await?;
+                self.datastore.write(delete(keys::affinity(&self.owner, cidr), affinity.revision)).await?;
             }
             removed.push(cidr);
         }
@@ -138,9 +135,9 @@ impl Writer {
                 continue;
             }
             value.count_write();
-            match self.datastore.commit(vec![put_block(&value, Precondition::Revision(revision))]).await? {
-                Written::Yes(revision) => self.cache.wrote_block(value, revision),
-                Written::Lost { key } => self.reload(&key).await?,
+            match self.datastore.write(put_block(&value, Precondition::Revision(revision))).await? {
+                Some(revision) => self.cache.wrote_block(value, revision),
+                None => self.reload(&keys::block(value.cidr())).await?,
             }
         }
         Ok(())

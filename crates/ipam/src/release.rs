@@ -1,6 +1,6 @@
 //! Releasing: blocks first, then handles, so that no address is ever taken without a handle that names it.
 
-use crate::datastore::{Versioned, Written, delete, put, put_block};
+use crate::datastore::{Versioned, delete, put, put_block};
 use crate::facts::Facts;
 use crate::writer::{Lost, PendingRelease, RETRIES, Writer};
 use crate::{DatastoreError, HandleId, Release, ReleaseError, keys};
@@ -94,16 +94,12 @@ impl Writer {
                 released.entry(handle.clone()).or_default().extend(addresses);
             }
             let touched: Vec<Cidr> = planned.blocks.keys().copied().collect();
-            match self.write_release(planned).await? {
-                Written::Yes(_) => {
-                    self.leave_unselected(&touched, &facts).await;
-                    return Ok(released.into_iter().map(|(h, a)| (h, a.into_iter().collect())).collect());
-                }
-                Written::Lost { key } => {
-                    self.reload(&key).await?;
-                    lost_key = key;
-                }
-            }
+            let Some(key) = self.write_release(planned).await? else {
+                self.leave_unselected(&touched, &facts).await;
+                return Ok(released.into_iter().map(|(h, a)| (h, a.into_iter().collect())).collect());
+            };
+            self.reload(&key).await?;
+            lost_key = key;
         }
         Err(Lost::Contention { key: lost_key, attempts: RETRIES })
     }
@@ -131,44 +127,46 @@ impl Writer {
     }
 
     /// Writes blocks, then handles. Blocks that nobody owns and nobody uses are deleted, and so are empty handles.
-    async fn write_release(&mut self, planned: Planned) -> Result<Written, DatastoreError> {
-        let Planned { mut blocks, handles, .. } = planned;
+    /// Answers the key of a lost race.
+    async fn write_release(&mut self, planned: Planned) -> Result<Option<String>, DatastoreError> {
+        let Planned { mut blocks, mut handles, .. } = planned;
         let mut ops: Vec<Op> = Vec::with_capacity(blocks.len() + handles.len());
+        blocks.retain(|cidr, _| self.cache.block(*cidr).is_some());
         for (cidr, block) in &mut blocks {
-            let Some(known) = self.cache.block(*cidr) else { continue };
+            let revision = self.cache.block(*cidr).map(|known| known.revision).unwrap_or_default();
             block.count_write();
             ops.push(if is_abandoned(block) {
-                delete(keys::block(*cidr), known.revision)
+                delete(keys::block(*cidr), revision)
             } else {
-                put_block(block, Precondition::Revision(known.revision))
+                put_block(block, Precondition::Revision(revision))
             });
         }
+        handles.retain(|handle, _| self.cache.handles.contains_key(handle));
         for (handle, record) in &handles {
-            let Some(known) = self.cache.handles.get(handle) else { continue };
+            let revision = self.cache.handles.get(handle).map(|known| known.revision).unwrap_or_default();
             ops.push(if is_handle_empty(record) {
-                delete(keys::handle(handle), known.revision)
+                delete(keys::handle(handle), revision)
             } else {
-                put(keys::handle(handle), record, Precondition::Revision(known.revision))
+                put(keys::handle(handle), record, Precondition::Revision(revision))
             });
         }
         let written = self.datastore.commit(ops).await?;
-        if let Written::Yes(revision) = written {
-            for (cidr, block) in blocks {
-                if is_abandoned(&block) {
-                    self.cache.forget_block(cidr);
-                } else {
-                    self.cache.wrote_block(block, revision);
-                }
-            }
-            for (handle, record) in handles {
-                if is_handle_empty(&record) {
-                    self.cache.handles.remove(&handle);
-                } else {
-                    self.cache.handles.insert(handle, Versioned { value: record, revision });
-                }
+        let mut revisions = written.revisions.into_iter();
+        for ((cidr, block), revision) in blocks.into_iter().zip(revisions.by_ref()) {
+            if is_abandoned(&block) {
+                self.cache.forget_block(cidr);
+            } else {
+                self.cache.wrote_block(block, revision);
             }
         }
-        Ok(written)
+        for ((handle, value), revision) in handles.into_iter().zip(revisions) {
+            if is_handle_empty(&value) {
+                self.cache.handles.remove(&handle);
+            } else {
+                self.cache.handles.insert(handle, Versioned { value, revision });
+            }
+        }
+        Ok(written.lost)
     }
 
     /// Gives up own blocks that became empty and whose pool no longer wants this node. The addresses are released
@@ -264,19 +262,15 @@ impl Writer {
                 planned.handles.insert(handle.clone(), record);
             }
             planned.blocks.insert(cidr, block);
-            match self.write_release(planned).await? {
-                Written::Yes(_) => {
-                    self.leave_unselected(&[cidr], facts).await;
-                    return Ok(released.not_allocated);
-                }
-                Written::Lost { key } => {
-                    self.reload(&key).await?;
-                    if self.cache.block(cidr).is_none() {
-                        self.reload(&keys::block(cidr)).await?;
-                    }
-                    lost_key = key;
-                }
+            let Some(key) = self.write_release(planned).await? else {
+                self.leave_unselected(&[cidr], facts).await;
+                return Ok(released.not_allocated);
+            };
+            self.reload(&key).await?;
+            if self.cache.block(cidr).is_none() {
+                self.reload(&keys::block(cidr)).await?;
             }
+            lost_key = key;
         }
         Err(ReleaseError::Contention { key: lost_key, attempts: RETRIES })
     }

@@ -94,9 +94,12 @@ impl AssignRequest {
     }
 
     pub(crate) fn wanted_of(&self, family: Family) -> Vec<IpAddr> {
-        let mut wanted: Vec<IpAddr> =
-            self.wanted.iter().copied().filter(|a| Family::of(*a) == family).collect();
-        wanted.dedup();
+        let mut wanted: Vec<IpAddr> = Vec::new();
+        for addr in self.wanted.iter().copied().filter(|a| Family::of(*a) == family) {
+            if !wanted.contains(&addr) {
+                wanted.push(addr);
+            }
+        }
         wanted
     }
 

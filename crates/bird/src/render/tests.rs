@@ -7,7 +7,7 @@ use crate::{
     Action, CidrMatch, ClusterRoutes, Community, Filter, MatchOperator, Node, Operation, Peer, PeerNodes,
     PeerTarget, PeerType, PrefixCommunities, Rule, SecretRef, SourceAddress,
 };
-use expect_test::{Expect, expect};
+use expect_test::{Expect, expect, expect_file};
 use std::net::Ipv4Addr;
 use std::process::Command;
 
@@ -65,251 +65,13 @@ fn check_block(input: &Input, head: &str, want: Expect) {
 
 #[test]
 fn whole_text_of_a_mesh() {
-    expect![[r##"
-        # Configuration of BIRD for node n1, generated: changes are lost.
-
-        log stderr { trace, info, remote, warning, error, auth, fatal, bug };
-        router id 172.31.1.1;
-        timeformat protocol iso long;
-
-        protocol device {
-          debug { states };
-          scan time 2;
-        }
-        protocol direct {
-          debug { states };
-          ipv4;
-          ipv6;
-          interface -"cali*", -"kube-ipvs*", "*";
-        }
-
-        # IPv4.
-        function calico_aggr4() {
-          if net = 10.65.0.64/26 then accept;
-          if net ~ 10.65.0.64/26 then { if krt_metric < 1024 then accept; else reject; }
-        }
-        function calico_export_to_bgp_peers4(bool same_as) {
-          if defined(ifname) then {
-            if same_as && (ifname ~ "*.cali" || ifname ~ "*.calico" || ifname ~ "tunl0") then reject; # the agent's
-            if ifname ~ "bpf*.cali" then reject;
-          }
-          calico_aggr4();
-          if net ~ 10.65.0.0/16 then accept;
-          reject;
-        }
-        filter calico_kernel_programming4 {
-          if net = 10.65.0.64/26 && source = RTS_STATIC then accept;
-          if source != RTS_BGP then reject;
-          if !defined(krt_metric) then {
-            krt_metric = 1024;
-            if defined(bgp_local_pref) && bgp_local_pref < 2147483647 then krt_metric = 2147483647 - bgp_local_pref;
-          }
-          if net ~ 10.65.0.0/16 then accept;
-          accept;
-        }
-        protocol kernel kernel4 {
-          learn;
-          persist;
-          scan time 2;
-          metric 0; # routes carry their own
-          graceful restart;
-          merge paths on;
-          ipv4 {
-            import all; # next hops may lie behind any of them
-            export filter calico_kernel_programming4;
-          };
-        }
-        protocol static static4 {
-          ipv4;
-          route 10.65.0.64/26 blackhole;
-        }
-
-        # IPv6.
-        function calico_aggr6() {
-          if net = fd65::40/122 then accept;
-          if net ~ fd65::40/122 then { if krt_metric < 1024 then accept; else reject; }
-        }
-        function calico_export_to_bgp_peers6(bool same_as) {
-          if defined(ifname) then {
-            if same_as && (ifname ~ "*.cali" || ifname ~ "*.calico" || ifname ~ "tunl0") then reject; # the agent's
-            if ifname ~ "bpf*.cali" then reject;
-          }
-          calico_aggr6();
-          if net ~ fd65::/64 then accept;
-          reject;
-        }
-        filter calico_kernel_programming6 {
-          if net = fd65::40/122 && source = RTS_STATIC then accept;
-          if source != RTS_BGP then reject;
-          if !defined(krt_metric) then {
-            krt_metric = 1024;
-            if defined(bgp_local_pref) && bgp_local_pref < 2147483647 then krt_metric = 2147483647 - bgp_local_pref;
-          }
-          if net ~ fd65::/64 then accept;
-          accept;
-        }
-        protocol kernel kernel6 {
-          learn;
-          persist;
-          scan time 2;
-          metric 0; # routes carry their own
-          graceful restart;
-          merge paths on;
-          ipv6 {
-            import all; # next hops may lie behind any of them
-            export filter calico_kernel_programming6;
-          };
-        }
-        protocol static static6 {
-          ipv6;
-          route fd65::40/122 blackhole;
-        }
-
-        template bgp bgp_template {
-          debug { states };
-          graceful restart on;
-          connect delay time 1;
-          connect retry time 5;
-          error wait time 2,10;
-        }
-
-        protocol bgp Mesh_172_31_1_2 from bgp_template {
-          local 172.31.1.1 as 64512;
-          neighbor 172.31.1.2 as 64512;
-          multihop;
-          passive on;
-          ipv4 {
-            import filter {
-              if defined(bgp_local_pref) && bgp_local_pref > 2147482623 then preference = 200;
-              accept;
-            };
-            export filter {
-              if source = RTS_BGP && defined(bgp_local_pref) then {
-                if bgp_local_pref < 2147483647 then krt_metric = 2147483647 - bgp_local_pref;
-              } else {
-                if !defined(krt_metric) || krt_metric = 0 then krt_metric = 1024;
-                if krt_metric < 2147483647 then bgp_local_pref = 2147483647 - krt_metric;
-              }
-              calico_export_to_bgp_peers4(true);
-              reject;
-            };
-            gateway recursive;
-            add paths on;
-          };
-        }
-
-        protocol bgp Mesh_fd00_31__2 from bgp_template {
-          local fd00:31::1 as 64512;
-          neighbor fd00:31::2 as 64512;
-          multihop;
-          passive on;
-          ipv6 {
-            import filter {
-              if defined(bgp_local_pref) && bgp_local_pref > 2147482623 then preference = 200;
-              accept;
-            };
-            export filter {
-              if source = RTS_BGP && defined(bgp_local_pref) then {
-                if bgp_local_pref < 2147483647 then krt_metric = 2147483647 - bgp_local_pref;
-              } else {
-                if !defined(krt_metric) || krt_metric = 0 then krt_metric = 1024;
-                if krt_metric < 2147483647 then bgp_local_pref = 2147483647 - krt_metric;
-              }
-              calico_export_to_bgp_peers6(true);
-              reject;
-            };
-            gateway recursive;
-            add paths on;
-          };
-        }
-    "##]].assert_eq(&accepted(&input()));
+    expect_file!["golden/mesh.conf"].assert_eq(&accepted(&input()));
 }
 
 #[test]
 fn nothing_known_yet() {
-    expect![[r##"
-        # Configuration of BIRD for node n1 x, generated: changes are lost.
-
-        log stderr { trace, info, remote, warning, error, auth, fatal, bug };
-        router id 30.29.236.68;
-        timeformat protocol iso long;
-
-        protocol device {
-          debug { states };
-          scan time 2;
-        }
-        protocol direct {
-          debug { states };
-          ipv4;
-          ipv6;
-          interface -"cali*", -"kube-ipvs*", "*";
-        }
-
-        # IPv4.
-        function calico_export_to_bgp_peers4(bool same_as) {
-          if defined(ifname) then {
-            if same_as && (ifname ~ "*.cali" || ifname ~ "*.calico" || ifname ~ "tunl0") then reject; # the agent's
-            if ifname ~ "bpf*.cali" then reject;
-          }
-          reject;
-        }
-        filter calico_kernel_programming4 {
-          if source != RTS_BGP then reject;
-          if !defined(krt_metric) then {
-            krt_metric = 1024;
-            if defined(bgp_local_pref) && bgp_local_pref < 2147483647 then krt_metric = 2147483647 - bgp_local_pref;
-          }
-          accept;
-        }
-        protocol kernel kernel4 {
-          learn;
-          persist;
-          scan time 2;
-          metric 0; # routes carry their own
-          graceful restart;
-          merge paths on;
-          ipv4 {
-            import all; # next hops may lie behind any of them
-            export filter calico_kernel_programming4;
-          };
-        }
-        protocol static static4 {
-          ipv4;
-        }
-
-        # IPv6.
-        function calico_export_to_bgp_peers6(bool same_as) {
-          if defined(ifname) then {
-            if same_as && (ifname ~ "*.cali" || ifname ~ "*.calico" || ifname ~ "tunl0") then reject; # the agent's
-            if ifname ~ "bpf*.cali" then reject;
-          }
-          reject;
-        }
-        filter calico_kernel_programming6 {
-          if source != RTS_BGP then reject;
-          if !defined(krt_metric) then {
-            krt_metric = 1024;
-            if defined(bgp_local_pref) && bgp_local_pref < 2147483647 then krt_metric = 2147483647 - bgp_local_pref;
-          }
-          accept;
-        }
-        protocol kernel kernel6 {
-          learn;
-          persist;
-          scan time 2;
-          metric 0; # routes carry their own
-          graceful restart;
-          merge paths on;
-          ipv6 {
-            import all; # next hops may lie behind any of them
-            export filter calico_kernel_programming6;
-          };
-        }
-        protocol static static6 {
-          ipv6;
-        }
-
-    "##]].assert_eq(&accepted(&Input { node: "n1\nx".into(), ..Input::default() }));
+    let input = Input { node: "n1\nx".into(), ..Input::default() };
+    expect_file!["golden/nothing.conf"].assert_eq(&accepted(&input));
 }
 
 #[test]
@@ -511,8 +273,7 @@ fn communities_and_priorities() {
     );
 }
 
-#[test]
-fn options_of_a_session() {
+fn with_a_router() -> Input {
     let mut input = input();
     input.configuration.mesh = false;
     input.configuration.listen_port = Some(1790);
@@ -531,6 +292,12 @@ fn options_of_a_session() {
         ..peer("192.168.9.1:179", 65001)
     };
     input.peers.insert("tor".into(), tor);
+    input
+}
+
+#[test]
+fn options_of_a_session() {
+    let input = with_a_router();
     check_block(
         &input,
         "protocol bgp Global_192_168_9_1_port_179",
@@ -604,6 +371,11 @@ fn options_of_a_session() {
           error wait time 2,10;
         }"#]],
     );
+}
+
+#[test]
+fn a_session_without_options() {
+    let mut input = with_a_router();
     let plain = Peer { source: SourceAddress::Any, next_hop: NextHopMode::Keep, ..peer("fd00:9::1", 64512) };
     input.peers.insert("plain".into(), plain);
     check_block(
@@ -675,8 +447,7 @@ fn reflectors() {
     );
 }
 
-#[test]
-fn filters() {
+fn with_filters() -> Input {
     let mut input = input();
     let rule = Rule::new;
     let within = |text: &str, operator, lengths| Some(CidrMatch { cidr: cidr(text), operator, lengths });
@@ -728,6 +499,12 @@ fn filters() {
     let filters = vec!["my.filter-1".to_owned()];
     input.peers.insert("v4".into(), Peer { filters: filters.clone(), ..peer("192.168.9.1", 65001) });
     input.peers.insert("v6".into(), Peer { filters, ..peer("fd00:9::1", 64512) });
+    input
+}
+
+#[test]
+fn functions_of_filters() {
+    let input = with_filters();
     check_block(
         &input,
         "function 'bgp_my.filter-1_importFilterV4'",
@@ -759,6 +536,12 @@ fn filters() {
           if net ~ [ fd00::/8{8,64} ] && (1, 2, 3) ~ bgp_large_community then { accept; }
         }"#]],
     );
+    assert!(!accepted(&input).contains("unused"));
+}
+
+#[test]
+fn sessions_call_their_filters() {
+    let input = with_filters();
     check_block(
         &input,
         "protocol bgp Global_192_168_9_1",
@@ -818,7 +601,6 @@ fn filters() {
           };
         }"#]],
     );
-    assert!(!accepted(&input).contains("unused"));
 }
 
 #[test]

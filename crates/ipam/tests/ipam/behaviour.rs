@@ -376,6 +376,18 @@ async fn bad_objects_harm_nobody_else() {
 }
 
 #[tokio::test]
+async fn handles_must_be_names() {
+    let lab = dual(&["n1"]).await;
+    let ipam = lab.ipam("n1");
+    for bad in ["", "a/b"] {
+        let request = AssignRequest { handle: bad.into(), ..pod("n1", "a") };
+        assert!(matches!(ipam.assign(request).await, Err(AssignError::Handle { .. })), "{bad}");
+        assert!(ipam.release_by_handle(&bad.into()).await.is_err(), "{bad}");
+    }
+    assert!(lab.stored().await.handles.is_empty());
+}
+
+#[tokio::test]
 async fn a_changed_block_size_makes_no_overlaps() {
     let lab = Lab::with(&[("p", json!({"cidr": "10.0.0.0/28", "blockSize": 30}))], &["n1"]).await;
     let v4 = |name: &str| AssignRequest { counts: Counts { v4: 1, v6: 0 }, ..pod("n1", name) };

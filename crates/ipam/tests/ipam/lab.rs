@@ -179,6 +179,10 @@ pub(crate) fn ip(text: &str) -> IpAddr {
 pub(crate) struct Piecewise<S>(pub(crate) S);
 
 impl<S: Store> Store for Piecewise<S> {
+    fn has_transactions(&self) -> bool {
+        false
+    }
+
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Entry>, StoreError>> {
         self.0.get(key)
     }
