@@ -14,8 +14,6 @@ enum Tortie {
     /// The datastore, which the lab starts
     #[command(subcommand)]
     Store(Store),
-    /// The agent, from the product's binary beside
-    Agent,
 }
 
 #[derive(clap::Subcommand)]
@@ -32,14 +30,6 @@ enum Store {
 
 fn main() -> ExitCode {
     let outcome = match Tortie::parse() {
-        Tortie::Agent => {
-            use std::os::unix::process::CommandExt as _;
-            let path = std::env::current_exe().unwrap();
-            Err(std::process::Command::new(path.with_file_name("../tortie-agent-dev"))
-                .arg("agent")
-                .exec()
-                .into())
-        }
         Tortie::Lab(args) => tortie_lab::run(args),
         Tortie::Store(Store::Serve { path, socket, no_sync: _ }) => serve(path, socket),
     };

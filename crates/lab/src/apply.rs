@@ -121,7 +121,7 @@ impl Lab {
                 }
                 Meaning::Workload { id, object } => workloads.push((id, object)),
                 Meaning::Skipped { id, reason } => {
-                    self.note(&mut applied, sink, id, Action::Skipped, reason).await
+                    self.note(&mut applied, sink, id, Action::Skipped, reason).await;
                 }
             }
         }
@@ -150,12 +150,13 @@ impl Lab {
     ) -> anyhow::Result<(Action, String)> {
         let wanted = pods_of(id, object, self.nodes.len()).with_context(|| format!("{id} makes no sense"))?;
         let names: BTreeSet<PodName> = wanted.iter().map(name_of).collect::<anyhow::Result<_>>()?;
-        let owned = |owner: &Option<ObjectId>| owner.as_ref() == Some(id);
+        // A pod of its own is owned by nobody.
+        let owned = |owner: &Option<ObjectId>| owner.as_ref().map_or(id.kind == "Pod", |o| o == id);
         let surplus: Vec<PodName> = self
             .pods
             .all()
             .into_iter()
-            .filter(|p| owned(&p.owner) && !names.contains(&p.name))
+            .filter(|p| p.owner.as_ref() == Some(id) && !names.contains(&p.name))
             .map(|p| p.name.clone())
             .collect();
         let stopped = surplus.len();
@@ -166,7 +167,7 @@ impl Lab {
             let name = name_of(&wish)?;
             match self.pods.get(&name) {
                 None => fresh.push(wish),
-                Some(pod) if !owned(&pod.owner) && !(id.kind == "Pod" && pod.owner.is_none()) => bail!(
+                Some(pod) if !owned(&pod.owner) => bail!(
                     "there is a pod {name} already, which belongs to {}",
                     pod.owner.as_ref().map_or_else(|| "nobody".to_owned(), ToString::to_string)
                 ),
@@ -263,7 +264,7 @@ impl Lab {
                     self.note(&mut applied, sink, id, result, detail).await;
                 }
                 Meaning::Skipped { id, reason } => {
-                    self.note(&mut applied, sink, id, Action::Skipped, reason).await
+                    self.note(&mut applied, sink, id, Action::Skipped, reason).await;
                 }
             }
         }

@@ -180,6 +180,9 @@ pub(crate) struct MatrixArgs {
     /// A line for each pod, also where all pods of a workload behave alike
     #[arg(long)]
     pub(crate) each: bool,
+    /// A table for each port
+    #[arg(long)]
+    pub(crate) ports: bool,
     #[command(flatten)]
     pub(crate) output: OutputArg,
 }

@@ -56,28 +56,26 @@ impl Context {
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let terminal = Terminal::new(args.quiet);
-    // The inner programs of the sandbox know their directory from the specification.
-    let command = match args.command {
-        Command::Sandbox(inner) => return sandbox::enter(&inner.spec),
-        Command::Init(inner) => return sandbox::init(&inner.spec),
-        Command::Supervise(inner) => return supervisor::run(inner.spec),
-        Command::List { output } => return info::list(terminal, output.output),
-        command => command,
-    };
-    let context = Context { dir: LabDir::of(&args.name)?, terminal };
-    match command {
-        Command::Up(up) => up::up(&context, &up),
-        Command::Down => up::down(&context),
-        Command::Status { output } => info::status(&context, output.output),
-        Command::Exec { place, command } => exec::exec(&context, &place, &command),
-        Command::Fault { fault } => fault::fault(&context, &fault),
-        Command::Pod(pod) => pod::pod(&context, pod),
-        Command::Apply { filename, no_wait, output } => objects::apply(&context, &filename, !no_wait, output),
-        Command::Delete { filename, object, output } => objects::delete(&context, &filename, &object, output),
-        Command::Matrix(args) => matrix::matrix(&context, &args),
-        Command::Run(args) => run::run(&context, &args),
-        Command::Sandbox(_) | Command::Init(_) | Command::Supervise(_) | Command::List { .. } => {
-            unreachable!("handled above")
+    let context = || -> anyhow::Result<Context> { Ok(Context { dir: LabDir::of(&args.name)?, terminal }) };
+    match args.command {
+        Command::Up(up) => up::up(&context()?, &up),
+        Command::Down => up::down(&context()?),
+        Command::Status { output } => info::status(&context()?, output.output),
+        Command::List { output } => info::list(terminal, output.output),
+        Command::Exec { place, command } => exec::exec(&context()?, &place, &command),
+        Command::Pod(pod) => pod::pod(&context()?, pod),
+        Command::Apply { filename, no_wait, output } => {
+            objects::apply(&context()?, &filename, !no_wait, output)
         }
+        Command::Delete { filename, object, output } => {
+            objects::delete(&context()?, &filename, &object, output)
+        }
+        Command::Matrix(args) => matrix::matrix(&context()?, &args),
+        Command::Run(args) => run::run(&context()?, &args),
+        Command::Fault { fault } => fault::fault(&context()?, &fault),
+        // The inner programs of the sandbox know their directory from the specification.
+        Command::Sandbox(inner) => sandbox::enter(&inner.spec),
+        Command::Init(inner) => sandbox::init(&inner.spec),
+        Command::Supervise(inner) => supervisor::run(inner.spec),
     }
 }

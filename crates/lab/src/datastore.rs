@@ -9,7 +9,7 @@ use crate::sandbox::{ARG0, SELF, STATE_DIR};
 use crate::spec::{Datastore as Kind, LabSpec};
 use anyhow::{Context as _, anyhow};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tortie_kernel_net::NetNs;
@@ -110,7 +110,7 @@ async fn etcd(part: &Path, home: NetNs, addr: IpAddr) -> anyhow::Result<Datastor
 }
 
 /// Waits until a socket appears.
-async fn wait_for(socket: &Path, log: &PathBuf) -> anyhow::Result<()> {
+async fn wait_for(socket: &Path, log: &Path) -> anyhow::Result<()> {
     let deadline = Instant::now() + PATIENCE;
     while tokio::net::UnixStream::connect(socket).await.is_err() {
         if Instant::now() >= deadline {

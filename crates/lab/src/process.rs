@@ -44,15 +44,6 @@ pub(crate) enum State {
     Stopped,
 }
 
-impl State {
-    pub(crate) fn pid(&self) -> Option<u32> {
-        match self {
-            Self::Running(pid) => Some(*pid),
-            _ => None,
-        }
-    }
-}
-
 #[derive(Debug)]
 enum Ask {
     /// SIGKILL; stay down if `hold`.
@@ -300,6 +291,13 @@ mod tests {
         }
     }
 
+    fn pid(state: &State) -> Option<u32> {
+        match state {
+            State::Running(pid) => Some(*pid),
+            _ => None,
+        }
+    }
+
     async fn until(process: &Process, wanted: impl Fn(&State) -> bool) -> State {
         let mut state = process.state.clone();
         tokio::time::timeout(Duration::from_secs(10), state.wait_for(wanted)).await.unwrap().unwrap().clone()
@@ -328,9 +326,9 @@ mod tests {
         };
         let process = Process::start(shell(&dir, "echo $X; exec sleep 1000")).await.unwrap();
         said(1).await;
-        let first = process.state().pid();
+        let first = pid(&process.state());
         process.kill(false).await;
-        let State::Running(_) = until(&process, |s| s.pid().is_some() && s.pid() != first).await else {
+        let State::Running(_) = until(&process, |s| pid(s).is_some() && pid(s) != first).await else {
             unreachable!()
         };
         said(2).await;

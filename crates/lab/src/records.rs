@@ -7,11 +7,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
 use tortie_scenario::ObjectId;
 use tortie_store::{Entry, Op, Precondition, Store, StoreError};
 
 /// How often a lost compare-and-swap is tried again.
 const TRIES: usize = 32;
+
+/// How long a store that was killed may take to come back.
+const AWAY: Duration = Duration::from_secs(5);
+
+/// Between two tries to reach it.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// What a write did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,9 +47,20 @@ impl Records {
         Self { store }
     }
 
+    /// The entry at a path; a store that is away for a moment is waited for.
+    async fn entry(&self, path: &str) -> Result<Option<Entry>, StoreError> {
+        let deadline = Instant::now() + AWAY;
+        loop {
+            match self.store.get(path).await {
+                Err(e) if e.is_transient() && Instant::now() < deadline => sleep(PAUSE).await,
+                other => return other,
+            }
+        }
+    }
+
     /// The object at a path.
     pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Option<Value>> {
-        match self.store.get(path).await? {
+        match self.entry(path).await? {
             Some(entry) => Ok(Some(object(&entry)?)),
             None => Ok(None),
         }
@@ -49,20 +68,26 @@ impl Records {
 
     /// Everything below a prefix, and the datastore's revision.
     pub(crate) async fn list(&self, prefix: &str) -> anyhow::Result<(Vec<Entry>, u64)> {
-        let list = self.store.list(prefix).await?;
+        let deadline = Instant::now() + AWAY;
+        let list = loop {
+            match self.store.list(prefix).await {
+                Err(e) if e.is_transient() && Instant::now() < deadline => sleep(PAUSE).await,
+                other => break other?,
+            }
+        };
         Ok((list.entries, list.revision))
     }
 
     /// The datastore's revision now.
     pub(crate) async fn revision(&self) -> anyhow::Result<u64> {
         // An empty list tells it too.
-        Ok(self.store.list("/lab/").await?.revision)
+        Ok(self.list("/lab/").await?.1)
     }
 
     /// Makes the object at `path` be `wanted`; answers what that took and the revision of its last change.
     pub(crate) async fn put(&self, path: &str, wanted: &Value) -> anyhow::Result<(Written, u64)> {
         for _ in 0..TRIES {
-            let current = self.store.get(path).await?;
+            let current = self.entry(path).await?;
             let (value, when, written) = match &current {
                 None => (objects::create(wanted)?, Precondition::Absent, Written::Created),
                 Some(entry) => match objects::update(&object(entry)?, wanted) {
@@ -72,7 +97,8 @@ impl Records {
             };
             match self.commit(vec![put(path, &value, when)]).await {
                 Ok(revision) => return Ok((written, revision)),
-                Err(StoreError::Conflict { .. }) => {}
+                // Whether a write that got no answer was done, the next reading tells.
+                Err(e) if e.is_transient() || matches!(e, StoreError::Conflict { .. }) => {}
                 Err(e) => return Err(e).with_context(|| format!("cannot write {path}")),
             }
         }
@@ -81,13 +107,17 @@ impl Records {
 
     /// Makes an object if there is none.
     pub(crate) async fn ensure(&self, path: &str, wanted: &Value) -> anyhow::Result<()> {
-        if self.store.get(path).await?.is_some() {
-            return Ok(());
+        for _ in 0..TRIES {
+            if self.entry(path).await?.is_some() {
+                return Ok(());
+            }
+            match self.commit(vec![put(path, &objects::create(wanted)?, Precondition::Absent)]).await {
+                Ok(_) | Err(StoreError::Conflict { .. }) => return Ok(()),
+                Err(e) if e.is_transient() => {}
+                Err(e) => return Err(e).with_context(|| format!("cannot write {path}")),
+            }
         }
-        match self.commit(vec![put(path, &objects::create(wanted)?, Precondition::Absent)]).await {
-            Ok(_) | Err(StoreError::Conflict { .. }) => Ok(()),
-            Err(e) => Err(e).with_context(|| format!("cannot write {path}")),
-        }
+        bail!("{path} cannot be written: the datastore comes and goes")
     }
 
     /// Creates many objects at once, none of which may exist.
@@ -107,7 +137,7 @@ impl Records {
         edit: impl Fn(&mut Value),
     ) -> anyhow::Result<u64> {
         for _ in 0..TRIES {
-            let Some(entry) = self.store.get(path).await? else { bail!("there is no {id}") };
+            let Some(entry) = self.entry(path).await? else { bail!("there is no {id}") };
             let old = object(&entry)?;
             let mut new = old.clone();
             edit(&mut new);
@@ -116,7 +146,8 @@ impl Records {
             }
             match self.commit(vec![put(path, &new, Precondition::Revision(entry.revision))]).await {
                 Ok(revision) => return Ok(revision),
-                Err(StoreError::Conflict { .. }) => {}
+                // Whether a write that got no answer was done, the next reading tells.
+                Err(e) if e.is_transient() || matches!(e, StoreError::Conflict { .. }) => {}
                 Err(e) => return Err(e).with_context(|| format!("cannot change {id}")),
             }
         }
@@ -125,17 +156,22 @@ impl Records {
 
     /// Removes keys; answers the revision, or `None` if nothing was there.
     pub(crate) async fn remove(&self, path: &str) -> anyhow::Result<Option<u64>> {
-        if self.store.get(path).await?.is_none() {
+        if self.entry(path).await?.is_none() {
             return Ok(None);
         }
-        let op = Op::Delete { key: path.to_owned(), when: Precondition::Any };
-        Ok(Some(self.commit(vec![op]).await.with_context(|| format!("cannot remove {path}"))?))
+        Ok(Some(self.remove_all(vec![path.to_owned()]).await?))
     }
 
     /// Removes many keys at once.
     pub(crate) async fn remove_all(&self, paths: Vec<String>) -> anyhow::Result<u64> {
-        let ops = paths.into_iter().map(|key| Op::Delete { key, when: Precondition::Any }).collect();
-        Ok(self.commit(ops).await?)
+        let ops: Vec<Op> = paths.into_iter().map(|key| Op::Delete { key, when: Precondition::Any }).collect();
+        let deadline = Instant::now() + AWAY;
+        loop {
+            match self.commit(ops.clone()).await {
+                Err(e) if e.is_transient() && Instant::now() < deadline => sleep(PAUSE).await,
+                other => return other.context("cannot remove objects"),
+            }
+        }
     }
 
     async fn commit(&self, ops: Vec<Op>) -> Result<u64, StoreError> {

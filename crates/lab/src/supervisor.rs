@@ -43,11 +43,6 @@ impl Sink {
     pub(crate) fn is_closed(&self) -> bool {
         self.0.is_closed()
     }
-
-    /// Resolves when nobody listens any more.
-    pub(crate) async fn closed(&self) {
-        self.0.closed().await;
-    }
 }
 
 /// The third program of the sandbox.

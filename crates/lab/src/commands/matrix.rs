@@ -16,6 +16,16 @@ struct Report<'a> {
     entries: &'a [Entry],
 }
 
+/// How the table looks.
+#[derive(Clone, Copy, Debug, Default)]
+struct Style {
+    /// A line for each pod.
+    each: bool,
+    /// A table for each port.
+    ports: bool,
+    colour: bool,
+}
+
 pub(crate) fn matrix(context: &Context, args: &MatrixArgs) -> anyhow::Result<ExitCode> {
     let mut entries: Vec<Entry> = Vec::new();
     let request = Request::Matrix { globs: args.pods.clone() };
@@ -23,8 +33,8 @@ pub(crate) fn matrix(context: &Context, args: &MatrixArgs) -> anyhow::Result<Exi
         entries.extend(serde_json::from_value::<Vec<Entry>>(item).unwrap_or_default());
     })?;
     let report = Report { summary: &summary, entries: &entries };
-    let colour = context.terminal.colour;
-    table::emit(context.terminal, args.output.output, &report, |r| render(r, args.each, colour))?;
+    let style = Style { each: args.each, ports: args.ports, colour: context.terminal.colour };
+    table::emit(context.terminal, args.output.output, &report, |r| render(r, style))?;
     if args.output.output == Output::Table {
         context.terminal.progress(&format!(
             "{} probes in {:.1} s: {}",
@@ -77,19 +87,38 @@ impl Cell {
         }
     }
 
-    fn symbol(self, colour: bool) -> String {
-        let (symbol, code) = match self {
-            Self::Allow => (".", "32"),
-            Self::Deny => ("x", "31"),
-            Self::OnlyV4 => ("4", "33"),
-            Self::OnlyV6 => ("6", "33"),
-            Self::Disagree => ("!", "1;7;31"),
-            Self::Mixed => ("~", "33"),
-            Self::Empty => ("-", "2"),
-        };
-        if colour { format!("\x1b[{code}m{symbol}\x1b[0m") } else { symbol.to_owned() }
+    fn symbol(self) -> &'static str {
+        match self {
+            Self::Allow => ".",
+            Self::Deny => "x",
+            Self::OnlyV4 => "4",
+            Self::OnlyV6 => "6",
+            Self::Disagree => "!",
+            Self::Mixed => "~",
+            Self::Empty => "-",
+        }
+    }
+
+    fn colour(self) -> &'static str {
+        match self {
+            Self::Allow => "32",
+            Self::Deny => "31",
+            Self::OnlyV4 | Self::OnlyV6 | Self::Mixed => "33",
+            Self::Disagree => "1;7;31",
+            Self::Empty => "2",
+        }
     }
 }
+
+fn paint(text: &str, code: &str, colour: bool) -> String {
+    if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+}
+
+/// A port with its protocol; 0 is an echo request.
+type Target = (u16, String);
+
+/// Verdicts of all ports that were asked, by source and destination.
+type Cells = BTreeMap<(String, String), BTreeMap<Target, Cell>>;
 
 /// A row or column: its label and its members.
 struct Line {
@@ -97,49 +126,111 @@ struct Line {
     members: BTreeSet<String>,
 }
 
-fn render(report: &Report<'_>, each: bool, colour: bool) -> String {
-    // (port, protocol) -> (from, to) -> entries of both families
-    let mut by_port: BTreeMap<(u16, &str), BTreeMap<(&str, &str), Vec<&Entry>>> = BTreeMap::new();
-    for e in report.entries {
-        let port = by_port.entry((e.port, e.protocol.as_str())).or_default();
-        port.entry((e.from.as_str(), e.to.as_str())).or_default().push(e);
-    }
+fn render(report: &Report<'_>, style: Style) -> String {
+    let cells = cells(report.entries);
+    let ends = &report.summary.ends;
+    let groups = lines(ends, false);
+    let uniform = |lines: &[Line]| {
+        pairs(lines).all(|(row, column)| merged(row, column, &cells).values().all(|c| *c != Cell::Mixed))
+    };
+    let lines = if !style.each && uniform(&groups) { groups } else { lines(ends, true) };
     let mut text = String::new();
-    for ((port, protocol), pairs) in &by_port {
-        let cells: BTreeMap<(&str, &str), Cell> = pairs.iter().map(|(k, v)| (*k, Cell::of(v))).collect();
-        let title = if *port == 0 { (*protocol).to_owned() } else { format!("{port}/{protocol}") };
-        let ends = &report.summary.ends;
-        let groups = lines(ends, false);
-        let uniform = !each && all_cells(&groups, &cells).all(|c| c != Cell::Mixed);
-        let lines = if uniform { groups } else { lines(ends, true) };
-        let _ = write!(text, "{}", one_port(&title, &lines, &cells, colour));
+    if style.ports {
+        let targets: BTreeSet<&Target> = cells.values().flat_map(BTreeMap::keys).collect();
+        for target in targets {
+            let cell = |row: &Line, column: &Line| {
+                let cell = merged(row, column, &cells).get(target).copied().unwrap_or(Cell::Empty);
+                (cell != Cell::Empty).then(|| paint(cell.symbol(), cell.colour(), style.colour))
+            };
+            text.push_str(&one_table(&name(target), &lines, cell));
+            text.push('\n');
+        }
+    } else {
+        let cell = |row: &Line, column: &Line| summary_cell(&merged(row, column, &cells), style.colour);
+        text.push_str(&one_table("", &lines, cell));
         text.push('\n');
     }
     for e in report.entries.iter().filter(|e| !e.agree) {
-        let port = if e.port == 0 { String::new() } else { format!(":{}", e.port) };
+        let port = name(&(e.port, e.protocol.clone()));
         let _ = writeln!(
             text,
-            "{} -> {}{port}/{} ipv{}: policy says {}, packets say {} ({})",
-            e.from, e.to, e.protocol, e.family, e.policy, e.packets, e.reason
+            "{} -> {}:{port} ipv{}: policy says {}, packets say {} ({})",
+            e.from, e.to, e.family, e.policy, e.packets, e.reason
         );
     }
-    text.push_str(
-        "rows are sources; . allow  x deny  4 or 6 only that family  ! packets and policy disagree\n",
-    );
+    text.push_str(if style.ports {
+        "rows are sources; . allow  x deny  4 or 6 only that family  ! packets and policy disagree\n"
+    } else {
+        "rows are sources; . all ports  x none  otherwise the open ones (4: or 6: only that family)  ! packets and policy disagree\n"
+    });
     text
 }
 
-fn all_cells<'a>(
-    lines: &'a [Line],
-    cells: &'a BTreeMap<(&str, &str), Cell>,
-) -> impl Iterator<Item = Cell> + 'a {
-    lines.iter().flat_map(move |row| lines.iter().map(move |column| cell(row, column, cells)))
+fn cells(entries: &[Entry]) -> Cells {
+    let mut families: BTreeMap<(String, String), BTreeMap<Target, Vec<&Entry>>> = BTreeMap::new();
+    for e in entries {
+        let ports = families.entry((e.from.clone(), e.to.clone())).or_default();
+        ports.entry((e.port, e.protocol.clone())).or_default().push(e);
+    }
+    let verdicts =
+        |ports: BTreeMap<Target, Vec<&Entry>>| ports.into_iter().map(|(t, e)| (t, Cell::of(&e))).collect();
+    families.into_iter().map(|(pair, ports)| (pair, verdicts(ports))).collect()
 }
 
-fn cell(row: &Line, column: &Line, cells: &BTreeMap<(&str, &str), Cell>) -> Cell {
-    let pairs =
-        row.members.iter().flat_map(|from| column.members.iter().map(move |to| (from.as_str(), to.as_str())));
-    pairs.filter_map(|pair| cells.get(&pair)).fold(Cell::Empty, |a, b| a.merge(*b))
+/// `80/tcp`, `icmp`.
+fn name((port, protocol): &Target) -> String {
+    if *port == 0 { protocol.clone() } else { format!("{port}/{protocol}") }
+}
+
+fn pairs(lines: &[Line]) -> impl Iterator<Item = (&Line, &Line)> {
+    lines.iter().flat_map(|row| lines.iter().map(move |column| (row, column)))
+}
+
+/// What all members of a row find at all members of a column.
+fn merged(row: &Line, column: &Line, cells: &Cells) -> BTreeMap<Target, Cell> {
+    let mut merged: BTreeMap<Target, Cell> = BTreeMap::new();
+    for from in &row.members {
+        for to in &column.members {
+            for (target, cell) in cells.get(&(from.clone(), to.clone())).into_iter().flatten() {
+                merged.entry(target.clone()).and_modify(|c| *c = c.merge(*cell)).or_insert(*cell);
+            }
+        }
+    }
+    merged
+}
+
+/// All ports in one cell; `None` if none was asked.
+fn summary_cell(ports: &BTreeMap<Target, Cell>, colour: bool) -> Option<String> {
+    let all = |wanted: Cell| ports.values().all(|c| *c == wanted);
+    if ports.is_empty() {
+        return None;
+    }
+    for cell in [Cell::Allow, Cell::Deny] {
+        if all(cell) {
+            return Some(paint(cell.symbol(), cell.colour(), colour));
+        }
+    }
+    if ports.values().any(|c| *c == Cell::Disagree) {
+        return Some(paint(Cell::Disagree.symbol(), Cell::Disagree.colour(), colour));
+    }
+    let mut open: Vec<String> = Vec::new();
+    for ((port, protocol), cell) in ports {
+        let family = match cell {
+            Cell::Allow => "",
+            Cell::OnlyV4 => "4:",
+            Cell::OnlyV6 => "6:",
+            _ => continue,
+        };
+        // TCP goes without saying, and so does UDP beside it.
+        let text = match protocol.as_str() {
+            _ if *port == 0 => format!("{family}{protocol}"),
+            "tcp" => format!("{family}{port}"),
+            _ if open.last().is_some_and(|last| *last == format!("{family}{port}")) => continue,
+            _ => format!("{family}{port}/{protocol}"),
+        };
+        open.push(text);
+    }
+    if open.is_empty() { Some(paint("x", "31", colour)) } else { Some(paint(&open.join(","), "33", colour)) }
 }
 
 fn lines(ends: &[(String, String)], each: bool) -> Vec<Line> {
@@ -161,16 +252,19 @@ fn lines(ends: &[(String, String)], each: bool) -> Vec<Line> {
     lines.into_iter().map(label).collect()
 }
 
-fn one_port(title: &str, lines: &[Line], cells: &BTreeMap<(&str, &str), Cell>, colour: bool) -> String {
-    let asked = |column: &&Line| lines.iter().any(|row| cell(row, column, cells) != Cell::Empty);
-    let columns: Vec<&Line> = lines.iter().filter(asked).collect();
-    let number = |line: &Line| lines.iter().position(|l| l.label == line.label).map_or(0, |i| i + 1);
+/// One table; columns of which nothing was asked are left out.
+fn one_table(title: &str, lines: &[Line], cell: impl Fn(&Line, &Line) -> Option<String>) -> String {
+    let columns: Vec<(usize, &Line)> = lines
+        .iter()
+        .enumerate()
+        .filter(|(_, column)| lines.iter().any(|row| cell(row, column).is_some()))
+        .collect();
     let mut header = vec![title.to_owned(), String::new()];
-    header.extend(columns.iter().map(|c| number(c).to_string()));
+    header.extend(columns.iter().map(|(i, _)| (i + 1).to_string()));
     let mut table = table::Table::new(&header.iter().map(String::as_str).collect::<Vec<_>>());
-    for row in lines {
-        let mut line = vec![row.label.clone(), number(row).to_string()];
-        line.extend(columns.iter().map(|column| cell(row, column, cells).symbol(colour)));
+    for (i, row) in lines.iter().enumerate() {
+        let mut line = vec![row.label.clone(), (i + 1).to_string()];
+        line.extend(columns.iter().map(|(_, column)| cell(row, column).unwrap_or_else(|| "-".to_owned())));
         table.add_vec(line);
     }
     table.to_string()
@@ -222,14 +316,36 @@ mod tests {
             entries.push(entry(from, to, 4, verdict, true));
         }
         let summary = MatrixSummary { ends, ..MatrixSummary::default() };
-        let text = render(&Report { summary: &summary, entries: &entries }, false, false);
-        assert!(text.starts_with("80/tcp       1  2\ns/web (2)  1  .  x\ns/db       2  .  -\n"), "{text}");
+        let text = render(
+            &Report { summary: &summary, entries: &entries },
+            Style { ports: true, ..Style::default() },
+        );
+        assert!(text.starts_with("80/tcp        1  2\ns/web (2)  1  .  x\ns/db       2  .  -\n"), "{text}");
         // One replica that differs takes the group apart.
         entries[3].packets = "allow".into();
-        let text = render(&Report { summary: &summary, entries: &entries }, false, false);
+        let text = render(
+            &Report { summary: &summary, entries: &entries },
+            Style { ports: true, ..Style::default() },
+        );
         assert!(
             text.starts_with("80/tcp      1  2  3\ns/web-0  1  -  .  x\ns/web-1  2  .  -  .\n"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn one_cell_tells_the_open_ports() {
+        let cell = |ports: &[(u16, &str, Cell)]| {
+            let ports = ports.iter().map(|(p, proto, c)| ((*p, (*proto).to_owned()), *c)).collect();
+            summary_cell(&ports, false).unwrap_or_default()
+        };
+        use Cell::{Allow, Deny, Disagree, OnlyV6};
+        assert_eq!(cell(&[]), "");
+        assert_eq!(cell(&[(80, "tcp", Allow), (81, "tcp", Allow)]), ".");
+        assert_eq!(cell(&[(80, "tcp", Deny)]), "x");
+        assert_eq!(cell(&[(80, "tcp", Allow), (81, "tcp", Deny)]), "80");
+        assert_eq!(cell(&[(53, "tcp", Allow), (53, "udp", Allow), (80, "tcp", Deny)]), "53");
+        assert_eq!(cell(&[(53, "tcp", Deny), (53, "udp", Allow), (80, "tcp", OnlyV6)]), "53/udp,6:80");
+        assert_eq!(cell(&[(80, "tcp", Allow), (81, "tcp", Disagree)]), "!");
     }
 }

@@ -28,7 +28,7 @@ pub(crate) fn run(context: &Context, args: &RunArgs) -> anyhow::Result<ExitCode>
         match read(&path)? {
             Ok(scenario) => scenarios.push(scenario),
             Err(problems) => {
-                unreadable.push(ScenarioReport::unreadable(&path.display().to_string(), problems))
+                unreadable.push(ScenarioReport::unreadable(&path.display().to_string(), problems));
             }
         }
     }

@@ -108,16 +108,6 @@ impl Fabric {
         fixed.map(str::to_owned).chain(hosts.keys().cloned()).collect()
     }
 
-    /// The outside host with this name.
-    pub(crate) fn host(&self, name: &str) -> Option<Outside> {
-        self.hosts.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
-    }
-
-    /// Names of all outside hosts.
-    pub(crate) fn hosts(&self) -> Vec<String> {
-        self.hosts.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
-    }
-
     /// Adds a host beyond the router, with these addresses or, without any, the next free ones. Blocks.
     pub(crate) fn add_outside(&self, name: &str, wanted: &[IpAddr]) -> anyhow::Result<Outside> {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);

@@ -72,7 +72,7 @@ impl Lab {
                     model.write(&name.parse::<pods::PodName>()?.path(), None);
                 }
                 Operation::Fault(Fault::Cut(_) | Fault::Heal(_)) => {
-                    said.retain(|_, s| matches!(s, Said::DeniedAt(_)))
+                    said.retain(|_, s| matches!(s, Said::DeniedAt(_)));
                 }
                 // A new pod is in nobody's way, and what it changes for others is not known before it has an address.
                 Operation::AddPod(_) | Operation::Fault(_) => continue,
