@@ -6,12 +6,14 @@
 //!
 //! * [`State`]: what the datastore says ([`State::apply`]) and where nodes are ([`State::set_node`]);
 //! * [`State::evaluate`]: the way of a [`Packet`] through the cluster, to a [`Decision`];
+//! * [`http`]: the methods and paths of a rule, for requests;
 //! * [`conform`]: one packet against rules with their sets already calculated, for the conformance port.
 
 pub mod conform;
 mod decision;
 mod evaluate;
 mod host;
+pub mod http;
 mod packet;
 mod rule;
 mod state;
