@@ -5,6 +5,8 @@ use serde_json::json;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 use tortie_ipam::{AssignError, AssignRequest, Counts, Ipam, Release};
 use tortie_net::Family;
 
@@ -78,6 +80,26 @@ async fn requests_together_are_one_write() {
     let commits = lab.store.status().unwrap().commits - before;
     assert!(commits <= 3, "{commits} commits for 30 requests");
     lab.stored().await.assert_tidy();
+}
+
+/// The first lives of a node's pods read pools, settings and blocks, and start watches. Then nothing is read any more.
+#[tokio::test]
+async fn a_pods_life_is_two_writes_and_no_read() {
+    let lab = dual(&["n1"]).await;
+    let store = Arc::new(Mortal::new(lab.store.clone(), Death::Never));
+    let ipam = lab.ipam_over(store.clone(), "n1");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let before = (store.commits.load(Ordering::SeqCst), store.reads.load(Ordering::SeqCst));
+        ipam.assign(pod("n1", "a")).await.unwrap();
+        ipam.release_by_handle(&handle("a")).await.unwrap();
+        let after = (store.commits.load(Ordering::SeqCst), store.reads.load(Ordering::SeqCst));
+        if (after.0 - before.0, after.1 - before.1) == (2, 0) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{} commits and {} reads", after.0 - before.0, after.1 - before.1);
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]

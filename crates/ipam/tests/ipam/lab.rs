@@ -225,13 +225,14 @@ pub(crate) enum Death {
 pub(crate) struct Mortal<S> {
     store: S,
     death: Death,
-    commits: AtomicUsize,
+    pub(crate) commits: AtomicUsize,
+    pub(crate) reads: AtomicUsize,
     pub(crate) log: Mutex<Vec<String>>,
 }
 
 impl<S> Mortal<S> {
     pub(crate) fn new(store: S, death: Death) -> Self {
-        Self { store, death, commits: AtomicUsize::new(0), log: Mutex::default() }
+        Self { store, death, commits: AtomicUsize::new(0), reads: AtomicUsize::new(0), log: Mutex::default() }
     }
 
     pub(crate) fn is_dead(&self) -> bool {
@@ -259,6 +260,7 @@ impl<S: Store> Store for Mortal<S> {
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Entry>, StoreError>> {
         Box::pin(async move {
             self.check(key)?;
+            self.reads.fetch_add(1, Ordering::SeqCst);
             self.store.get(key).await
         })
     }
@@ -266,6 +268,7 @@ impl<S: Store> Store for Mortal<S> {
     fn list<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<List, StoreError>> {
         Box::pin(async move {
             self.check(prefix)?;
+            self.reads.fetch_add(1, Ordering::SeqCst);
             self.store.list(prefix).await
         })
     }
