@@ -120,6 +120,32 @@ async fn the_log_keeps_its_size_and_old_revisions_are_refused() {
     assert_eq!(changes(&mut engine.subscribe("/", 45).unwrap()).await.unwrap().len(), 6);
 }
 
+/// What was before the start of the process comes from the file, in several deliveries, and then goes on live.
+#[tokio::test]
+async fn a_long_history_is_replayed_from_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::open(config(&dir)).unwrap();
+    for n in 0..50 {
+        let ops =
+            (0..100).map(|k| put(&format!("/{}/{k}", if k % 2 == 0 { "a" } else { "b" }), &n.to_string()));
+        engine.commit(ops.collect()).await.unwrap();
+    }
+    drop(engine);
+    let engine = Engine::open(config(&dir)).unwrap();
+    let mut watch = engine.subscribe("/a/", 1).unwrap();
+    engine.commit(vec![put("/b/more", "1"), put("/a/more", "1")]).await.unwrap();
+    let mut seen = Vec::new();
+    while seen.len() < 2501 {
+        let delivery = changes(&mut watch).await.unwrap();
+        assert!(delivery.len() < 2000, "{} at once", delivery.len());
+        seen.extend(delivery);
+    }
+    assert!(seen.iter().all(|event| event.key().starts_with("/a/")));
+    let revisions: Vec<u64> = seen.iter().map(Event::revision).collect();
+    let expected: Vec<u64> = (2..52).flat_map(|revision| [revision; 50]).chain([52]).collect();
+    assert_eq!(revisions, expected);
+}
+
 #[tokio::test]
 async fn an_empty_log_still_knows_the_revision() {
     let dir = tempfile::tempdir().unwrap();
@@ -184,8 +210,9 @@ async fn keys_end_when_their_time_is_over_unless_written_again() {
 async fn a_time_to_live_goes_on_over_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let engine = Engine::open(config(&dir)).unwrap();
-    engine.commit(vec![put_ttl("/soon", Duration::from_millis(50)), put("/stays", "1")]).await.unwrap();
-    engine.commit(vec![put_ttl("/late", Duration::from_mins(10))]).await.unwrap();
+    let soon = Duration::from_millis(50);
+    engine.commit(vec![put_ttl("/soon", soon), put_ttl("/stays", soon / 2)]).await.unwrap();
+    engine.commit(vec![put_ttl("/late", Duration::from_mins(10)), put("/stays", "1")]).await.unwrap();
     drop(engine);
     let engine = Engine::open(config(&dir)).unwrap();
     let mut watch = engine.subscribe("/soon", 1).unwrap();
