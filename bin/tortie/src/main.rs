@@ -23,6 +23,8 @@ enum Command {
     Lab(tortie_lab::Args),
     /// The embedded datastore
     Store(store::Args),
+    /// Objects of projectcalico.org/v3, as calicoctl handles them (also as calicoctl and kubectl-calico)
+    Ctl(tortie_ctl::calicoctl::Args),
     /// Policies without a cluster
     Policy(tortie_ctl::policy::Args),
     /// The node that this command runs on
@@ -34,6 +36,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
+    let own_name = arguments.first().and_then(|path| path.rsplit('/').next());
+    if own_name.is_some_and(tortie_ctl::calicoctl::is_own_name) {
+        return tortie_ctl::calicoctl::main(&arguments);
+    }
     let cli = Cli::parse();
     let mut out = std::io::stdout();
     match dispatch(cli.command, &mut out) {
@@ -52,6 +59,7 @@ fn dispatch(command: Command, out: &mut impl Write) -> Result<ExitCode> {
         Command::Agent(args) => tortie_agent::run(args),
         Command::Lab(args) => tortie_lab::run(args),
         Command::Store(args) => store::run(args),
+        Command::Ctl(args) => Ok(tortie_ctl::calicoctl::run_args(args, out)),
         Command::Policy(args) => tortie_ctl::policy::run(args, out),
         Command::Node(args) => tortie_ctl::node::run(args, out),
         Command::Debug(args) => tortie_ctl::debug::run(args, out),

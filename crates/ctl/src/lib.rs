@@ -2,8 +2,15 @@
 //!
 //! Results go to stdout through one writer, everything else to stderr.
 
+pub mod calicoctl;
+pub mod client;
+mod commands;
 pub mod conform;
 pub mod debug;
 pub mod node;
 pub mod output;
 pub mod policy;
+pub mod resources;
+pub mod template;
+
+pub use commands::Surroundings;

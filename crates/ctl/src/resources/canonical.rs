@@ -1,0 +1,99 @@
+//! The form in which Calico writes an object: order of fields, no empty ones, whole numbers without a fraction.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use tortie_api::v3;
+
+/// Brings an object into Calico's form. Fails if a field has the wrong type.
+pub fn canonical(object: Value) -> Result<Value, serde_json::Error> {
+    let object = without_nulls(object);
+    let kind = object["kind"].as_str().unwrap_or("").to_owned();
+    let typed = match kind.as_str() {
+        "NetworkPolicy" => round::<v3::NetworkPolicy>(object)?,
+        "GlobalNetworkPolicy" => round::<v3::GlobalNetworkPolicy>(object)?,
+        "StagedNetworkPolicy" => round::<v3::StagedNetworkPolicy>(object)?,
+        "StagedGlobalNetworkPolicy" => round::<v3::StagedGlobalNetworkPolicy>(object)?,
+        "StagedKubernetesNetworkPolicy" => round::<v3::StagedKubernetesNetworkPolicy>(object)?,
+        "Tier" => round::<v3::Tier>(object)?,
+        "NetworkSet" => round::<v3::NetworkSet>(object)?,
+        "GlobalNetworkSet" => round::<v3::GlobalNetworkSet>(object)?,
+        "Profile" => round::<v3::Profile>(object)?,
+        "IPPool" => round::<v3::IpPool>(object)?,
+        "IPReservation" => round::<v3::IpReservation>(object)?,
+        "IPAMConfiguration" => round::<v3::IpamConfiguration>(object)?,
+        "HostEndpoint" => round::<v3::HostEndpoint>(object)?,
+        "WorkloadEndpoint" => round::<v3::WorkloadEndpoint>(object)?,
+        "BGPConfiguration" => round::<v3::BgpConfiguration>(object)?,
+        "BGPPeer" => round::<v3::BgpPeer>(object)?,
+        "BGPFilter" => round::<v3::BgpFilter>(object)?,
+        "Node" => round::<v3::Node>(object)?,
+        _ => round::<v3::FelixConfiguration>(object)?,
+    };
+    let Value::Object(mut fields) = whole_numbers(typed) else { return Ok(Value::Null) };
+    let mut ordered = Map::new();
+    for key in ["kind", "apiVersion", "metadata", "spec"] {
+        if let Some(value) = fields.shift_remove(key) {
+            ordered.insert(key.to_owned(), value);
+        }
+    }
+    ordered.append(&mut fields);
+    Ok(ordered.into())
+}
+
+fn round<T: DeserializeOwned + Serialize>(object: Value) -> Result<Value, serde_json::Error> {
+    serde_json::to_value(serde_json::from_value::<T>(object)?)
+}
+
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(map) => map
+            .into_iter()
+            .filter(|(_, v)| !v.is_null())
+            .map(|(k, v)| (k, without_nulls(v)))
+            .collect::<Map<_, _>>()
+            .into(),
+        Value::Array(items) => items.into_iter().map(without_nulls).collect(),
+        leaf => leaf,
+    }
+}
+
+/// `1000.0` is written as `1000`, as Go does up to 10^21.
+fn whole_numbers(value: Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            map.into_iter().map(|(k, v)| (k, whole_numbers(v))).collect::<Map<_, _>>().into()
+        }
+        Value::Array(items) => items.into_iter().map(whole_numbers).collect(),
+        Value::Number(number) => match number.as_f64() {
+            Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() < 9e15 => {
+                Value::from(float as i64)
+            }
+            _ => Value::Number(number),
+        },
+        leaf => leaf,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn empty_fields_go_and_fields_stand_in_order() {
+        let policy = json!({
+            "spec": {"order": 1000.0, "selector": "", "ingress": [{"action": "Allow", "source": {}, "protocol": null}]},
+            "metadata": {"labels": {}, "namespace": "a", "name": "p"},
+            "apiVersion": "projectcalico.org/v3", "kind": "NetworkPolicy",
+        });
+        let expected = r#"{"kind":"NetworkPolicy","apiVersion":"projectcalico.org/v3","metadata":{"name":"p","namespace":"a"},"spec":{"order":1000,"ingress":[{"action":"Allow"}]}}"#;
+        assert_eq!(canonical(policy).unwrap().to_string(), expected);
+    }
+
+    #[test]
+    fn fractions_stay() {
+        let tier = json!({"kind": "Tier", "metadata": {"name": "t"}, "spec": {"order": 10.5}});
+        assert_eq!(canonical(tier).unwrap()["spec"]["order"], json!(10.5));
+    }
+}

@@ -1,0 +1,222 @@
+//! Files, directories and standard input to objects.
+
+use super::{Resource, kind_of};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use tortie_api::document::{self, Document};
+use tortie_api::v3;
+use tortie_api::validate::{self, Problem};
+
+/// How the message of an unknown field begins.
+const NO_FIELD: &str = "is no field here";
+
+/// What a file argument held.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded {
+    /// In the order of the files and in them.
+    pub resources: Vec<Resource>,
+}
+
+/// Why a file argument cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// A file cannot be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// The file.
+        path: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A file holds something else.
+    #[error("{0}")]
+    Content(String),
+    /// A file holds nothing.
+    #[error("no resources specified in file {0}")]
+    EmptyFile(String),
+    /// A directory holds nothing.
+    #[error("no resources specified in directory {0}")]
+    EmptyDirectory(String),
+}
+
+/// Loads all objects of a file, of the files of a directory (and those below it), or of standard input (`-`).
+pub fn load(
+    argument: &str,
+    recursive: bool,
+    allow_empty: bool,
+    stdin: &mut dyn Read,
+) -> Result<Loaded, LoadError> {
+    let unreadable = |path: &str, source| LoadError::Read { path: path.to_owned(), source };
+    let mut loaded = Loaded::default();
+    let files = if argument != "-" && Path::new(argument).is_dir() {
+        let mut files = Vec::new();
+        documents_below(Path::new(argument), recursive, &mut files).map_err(|e| unreadable(argument, e))?;
+        files
+    } else {
+        vec![PathBuf::from(argument)]
+    };
+    for file in files {
+        let name = file.display().to_string();
+        let mut text = String::new();
+        if argument == "-" {
+            stdin.read_to_string(&mut text).map_err(|e| unreadable("standard input", e))?;
+        } else {
+            text = std::fs::read_to_string(&file).map_err(|e| unreadable(&name, e))?;
+        }
+        let resources = parse(&name, &text)?;
+        if resources.is_empty() && !allow_empty {
+            return Err(LoadError::EmptyFile(name));
+        }
+        loaded.resources.extend(resources);
+    }
+    if loaded.resources.is_empty() && !allow_empty {
+        return Err(LoadError::EmptyDirectory(argument.to_owned()));
+    }
+    Ok(loaded)
+}
+
+/// In the order of their names, files and directories mixed.
+fn documents_below(directory: &Path, recursive: bool, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    let mut paths =
+        std::fs::read_dir(directory)?.map(|e| e.map(|e| e.path())).collect::<Result<Vec<_>, _>>()?;
+    paths.sort();
+    for path in paths {
+        if path.is_dir() {
+            if recursive {
+                documents_below(&path, recursive, files)?;
+            }
+            continue;
+        }
+        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase();
+        if matches!(extension.as_str(), "yaml" | "yml" | "json") {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// Reads all documents of a text. Every document must be of a kind that can be handled.
+pub(crate) fn parse(name: &str, text: &str) -> Result<Vec<Resource>, LoadError> {
+    let text = list_as_document(text);
+    let documents = document::parse(name, &text).map_err(|e| LoadError::Content(e.to_string()))?;
+    let mut resources = Vec::new();
+    let mut problems = Vec::new();
+    for document in documents {
+        match resource(document) {
+            Ok(resource) => resources.push(resource),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if problems.is_empty() { Ok(resources) } else { Err(LoadError::Content(problems.join("\n"))) }
+}
+
+fn resource(document: Document) -> Result<Resource, String> {
+    let (kind, version) = (document.kind(), document.api_version());
+    let known = v3::by_kind(kind).filter(|k| version == v3::API_VERSION && kind_of(k.kind).is_some());
+    let Some(kind) = known else {
+        let hint = match kind_of(kind) {
+            Some(known) if known.kind != kind || version != v3::API_VERSION => {
+                format!("; did you mean {} of {}?", known.kind, v3::API_VERSION)
+            }
+            _ => String::new(),
+        };
+        return Err(format!(
+            "{}:{}: unknown resource type ({kind}) and/or version ({version}){hint}",
+            document.source,
+            document.position()
+        ));
+    };
+    let mut value = document.value.clone();
+    fold_case(kind.kind, &mut value);
+    let strangers = strangers(kind.kind, &value);
+    if strangers.is_empty() {
+        return Ok(Resource { kind, value });
+    }
+    let told = strangers.iter().map(|problem| {
+        format!("{}:{}: {document}: {problem}", document.source, document.locate(&problem.path))
+    });
+    Err(told.collect::<Vec<_>>().join("\n"))
+}
+
+/// Fields that nobody knows: a mistake in the text, so nothing of the file is used.
+fn strangers(kind: &str, value: &serde_json::Value) -> Vec<Problem> {
+    let options = validate::Options { schema: false, client: true };
+    let mut problems = validate::validate_value(value, options);
+    problems.retain(|problem| problem.message.starts_with(NO_FIELD));
+    if kind == "Node" && value.get("status").is_some() {
+        let message = format!("{NO_FIELD}: it is written by the node itself; remove it");
+        problems.push(Problem { path: "status".to_owned(), message });
+    }
+    problems
+}
+
+/// Calico takes keys in any case; this one is what people write.
+fn fold_case(kind: &str, value: &mut serde_json::Value) {
+    if kind == "IPPool"
+        && let Some(spec) = value.get_mut("spec").and_then(serde_json::Value::as_object_mut)
+        && !spec.contains_key("cidr")
+        && let Some(cidr) = spec.shift_remove("CIDR")
+    {
+        spec.insert("cidr".to_owned(), cidr);
+    }
+}
+
+/// `get` prints several objects as a bare list; it can be read again.
+fn list_as_document(text: &str) -> String {
+    let mut lines = text.lines().map(str::trim_end);
+    let first = lines.find(|l| !l.is_empty() && !l.starts_with('#') && *l != "---").unwrap_or("");
+    if first.starts_with('[') {
+        return format!("{{\"kind\": \"List\", \"items\": {text}}}");
+    }
+    if first == "-" || first.starts_with("- ") {
+        let body = text.trim_start_matches(|c: char| c.is_whitespace()).trim_start_matches("---");
+        return format!("kind: List\nitems:\n{body}");
+    }
+    text.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(text: &str) -> Vec<String> {
+        parse("t", text).unwrap().iter().map(|r| format!("{} {}", r.kind.kind, r.name())).collect()
+    }
+
+    #[test]
+    fn documents_lists_and_bare_lists_are_objects() {
+        let tier = "apiVersion: projectcalico.org/v3\nkind: Tier\nmetadata: {name: a}\n";
+        assert_eq!(
+            names(&format!("{tier}---\n{}", tier.replace("name: a", "name: b"))),
+            ["Tier a", "Tier b"]
+        );
+        let json = r#"[{"apiVersion": "projectcalico.org/v3", "kind": "Tier", "metadata": {"name": "a"}}]"#;
+        assert_eq!(names(json), ["Tier a"]);
+        let bare = "- apiVersion: projectcalico.org/v3\n  kind: Tier\n  metadata:\n    name: a\n";
+        assert_eq!(names(bare), ["Tier a"]);
+        assert_eq!(names(&format!("---\n{bare}")), ["Tier a"]);
+        let typed = "apiVersion: projectcalico.org/v3\nkind: TierList\nitems:\n- metadata: {name: a}\n";
+        assert_eq!(names(typed), ["Tier a"]);
+        assert_eq!(names("# nothing\n---\n"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_unknown_field_spoils_the_file() {
+        let tier = "apiVersion: projectcalico.org/v3\nkind: Tier\nmetadata: {name: a}\nspec:\n  ordr: 5\n";
+        let error = parse("f.yaml", tier).unwrap_err().to_string();
+        assert!(
+            error.starts_with("f.yaml:5:3: Tier a: spec.ordr: is no field here; did you mean"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn unknown_kinds_and_versions_are_named_with_their_place() {
+        let error = parse("f.yaml", "\napiVersion: v1\nkind: NetworkPolicy\n").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "f.yaml:2:1: unknown resource type (NetworkPolicy) and/or version (v1); did you mean NetworkPolicy of projectcalico.org/v3?"
+        );
+        assert!(parse("f", "apiVersion: projectcalico.org/v3\nkind: Teir\n").is_err());
+    }
+}
