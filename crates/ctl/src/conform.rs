@@ -3,7 +3,13 @@
 //!
 //! Exactly one answer per request, in order; nothing else on stdout. A request that makes the code panic gets an error.
 
+mod http;
+mod ipam;
+mod k8s;
+mod keys;
 mod selectors;
+mod tagged;
+mod validator;
 
 use anyhow::Result;
 use serde_json::{Map, Value, json};
@@ -17,7 +23,16 @@ type Suite = fn(&Value) -> Answer;
 /// Fields of an answer.
 pub(crate) type Answer = Map<String, Value>;
 
-const SUITES: &[(&str, Suite)] = &[("selectors", selectors::answer), ("policy_semantics", policy_semantics)];
+const SUITES: &[(&str, Suite)] = &[
+    ("app_policy_http", http::answer),
+    ("ipam", ipam::answer),
+    ("k8s_conversion", k8s::answer),
+    ("policy_semantics", policy_semantics),
+    ("selectors", selectors::answer),
+    ("trace_model_keys", keys::answer),
+    ("validator_crd", validator::answer),
+    ("validator_v3", validator::answer),
+];
 
 /// Runs a suite from `input` to `out` until the end of input.
 pub fn run(suite: &str, input: &mut impl BufRead, out: &mut impl Write) -> Result<ExitCode> {

@@ -1,7 +1,11 @@
 //! Typed keys of the model.
 
+mod affinity;
 mod path;
 
+pub use affinity::{
+    LABEL_AFFINITY_TYPE, LABEL_HOSTNAME_HASH, LABEL_IP_VERSION, affinity_labels, hostname_hash,
+};
 pub use path::{affinities_prefix, bgp_peer_path, blocks_prefix, parse_bgp_peer_path};
 
 use std::fmt;
