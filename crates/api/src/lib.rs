@@ -2,11 +2,13 @@
 //!
 //! * [`document`]: YAML or JSON text to objects and back, with the position of everything for messages;
 //! * [`v3`]: projectcalico.org/v3, and the table of its kinds, names and paths;
+//! * [`crd`]: what the kinds may hold, for Kubernetes and for people;
 //! * [`k8s`]: the part of Kubernetes' objects that matters here.
 //!
 //! Pure: no I/O, no clock. Types are faithful (what was read can be written again, unknown fields included);
 //! judging values is a step of its own.
 
+pub mod crd;
 pub mod document;
 pub mod duration;
 mod int_or_string;

@@ -18,6 +18,7 @@ mod tests;
 
 use crate::Map;
 use crate::document::Document;
+pub(crate) use schema::similar;
 use schema::{Report, Schema};
 use serde_json::Value;
 use std::fmt;
@@ -183,7 +184,7 @@ fn schema_of(kind: &str) -> Option<&'static Schema> {
 fn suggest(kind: &str) -> String {
     match crate::v3::lookup(kind) {
         Some(known) => format!("; did you mean {}?", known.kind),
-        None => schema::similar(kind, crate::v3::RESOURCES.iter().map(|r| r.kind))
+        None => similar(kind, crate::v3::RESOURCES.iter().map(|r| r.kind))
             .map(|known| format!("; did you mean {known}?"))
             .unwrap_or_default(),
     }

@@ -293,7 +293,7 @@ fn unknown(key: &str, known: &[&str]) -> String {
 }
 
 /// The known word that a word is probably meant to be.
-pub(super) fn similar<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> Option<&'w str> {
+pub(crate) fn similar<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> Option<&'w str> {
     known
         .filter(|name| name.len().abs_diff(word.len()) <= 2)
         .map(|name| (distance(&word.to_ascii_lowercase(), &name.to_ascii_lowercase()), name))
