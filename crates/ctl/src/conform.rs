@@ -7,6 +7,7 @@ mod http;
 mod ipam;
 mod k8s;
 mod keys;
+mod processors;
 mod selectors;
 mod tagged;
 mod validator;
@@ -30,6 +31,7 @@ const SUITES: &[(&str, Suite)] = &[
     ("policy_semantics", policy_semantics),
     ("selectors", selectors::answer),
     ("trace_model_keys", keys::answer),
+    ("trace_update_processors", processors::answer),
     ("validator_crd", validator::answer),
     ("validator_v3", validator::answer),
 ];

@@ -16,6 +16,7 @@ mod tests;
 pub mod v3;
 pub mod wep_name;
 
+pub use conflict::Claims;
 pub use converter::{Converter, Options};
 pub use problems::{Diagnostic, Problem, Problems};
 pub use selector::{NAMESPACE_LABEL_PREFIX, SERVICE_ACCOUNT_LABEL_PREFIX};

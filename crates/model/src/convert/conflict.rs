@@ -7,14 +7,14 @@ use std::collections::{BTreeSet, HashMap};
 
 /// Claims by name. Deterministic: for each key, the value of its lowest name.
 #[derive(Debug, Default)]
-pub(super) struct Claims {
+pub struct Claims {
     by_name: HashMap<String, (Key, Value)>,
     names: HashMap<Key, BTreeSet<String>>,
 }
 
 impl Claims {
     /// Sets or removes the claim of a name, and answers what changes in the model.
-    pub(super) fn set(&mut self, name: &str, claim: Option<(Key, Value)>) -> Vec<Change> {
+    pub fn set(&mut self, name: &str, claim: Option<(Key, Value)>) -> Vec<Change> {
         let mut changes = Vec::new();
         let moved = match (&claim, self.by_name.get(name)) {
             (Some((key, _)), Some((old, _))) => key != old,
@@ -36,8 +36,13 @@ impl Claims {
         changes
     }
 
+    /// True if a name has a claim, whether it won or not.
+    pub fn knows(&self, name: &str) -> bool {
+        self.by_name.contains_key(name)
+    }
+
     /// The name that holds a key, if it is not `name`.
-    pub(super) fn winner_over(&self, name: &str) -> Option<&str> {
+    pub fn winner_over(&self, name: &str) -> Option<&str> {
         let (key, _) = self.by_name.get(name)?;
         self.names.get(key)?.first().map(String::as_str).filter(|first| *first != name)
     }
