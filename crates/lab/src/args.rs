@@ -74,6 +74,11 @@ pub(crate) enum Command {
     Matrix(MatrixArgs),
     /// Run scenario files with real packets
     Run(RunArgs),
+    /// What a pod's start, a policy's change and an idle agent cost here
+    Bench {
+        #[command(flatten)]
+        output: OutputArg,
+    },
     /// Break something on purpose, or heal it
     Fault {
         /// `kill-agent N`, `restart-agent N`, `kill-bird N`, `cut N`, `heal N`, `kill-store`

@@ -8,6 +8,7 @@ use crate::fabric;
 use crate::lab::Lab;
 use crate::node::Node;
 use crate::pods::PodName;
+use crate::process::State;
 use crate::sandbox::NETNS_DIR;
 use crate::supervisor::Sink;
 use crate::{objects, seed};
@@ -59,7 +60,9 @@ pub(crate) struct Row {
 impl Row {
     fn of(what: &str, unit: &str, mut values: Vec<f64>) -> Self {
         values.sort_by(f64::total_cmp);
-        let at = |q: f64| values.get(((values.len().max(1) - 1) as f64 * q).round() as usize).copied().unwrap_or(0.0);
+        let at = |q: f64| {
+            values.get(((values.len().max(1) - 1) as f64 * q).round() as usize).copied().unwrap_or(0.0)
+        };
         Self {
             what: what.to_owned(),
             count: values.len(),
@@ -93,7 +96,11 @@ impl Lab {
         rows.push(Row::of("CNI ADD", "ms", milliseconds(&adds)).beside(&bound, "raw netlink, same run"));
         sink.progress(format!("pods, {PARALLEL} in parallel")).await;
         let (adds, parallel_bound) = self.adds_in_parallel().await?;
-        let parallel_bound = Row::of(&format!("pod interface by raw netlink, {PARALLEL} in parallel"), "ms", milliseconds(&parallel_bound));
+        let parallel_bound = Row::of(
+            &format!("pod interface by raw netlink, {PARALLEL} in parallel"),
+            "ms",
+            milliseconds(&parallel_bound),
+        );
         rows.push(
             Row::of(&format!("CNI ADD, {PARALLEL} in parallel"), "ms", milliseconds(&adds))
                 .beside(&parallel_bound, "raw netlink, same run"),
@@ -206,7 +213,10 @@ impl Lab {
             let written = stream.now();
             let revision = self.store.records.remove(&path).await?.unwrap_or(0);
             self.wait_enforced(revision).await?;
-            let first = stream.first_arrival_after(written).await.context("no packet arrives although no policy forbids it")?;
+            let first = stream
+                .first_arrival_after(written)
+                .await
+                .context("no packet arrives although no policy forbids it")?;
             allowed.push(first.saturating_sub(written) as f64 / 1e6);
         }
         stream.stop();
@@ -223,7 +233,9 @@ impl Lab {
             self.add(&node, &prepared.1).await?;
             pods.push(prepared);
         }
-        let pid = node.agent()?.state().pid().context("the agent does not run")?;
+        let State::Running(pid) = node.agent()?.state() else {
+            anyhow::bail!("the agent of {} does not run", node.name())
+        };
         // What starting the pods left to be done is done by then.
         tokio::time::sleep(Duration::from_secs(2)).await;
         let before = cpu(pid)?;
@@ -247,7 +259,10 @@ async fn raw_attach(node: &Node, n: usize) -> anyhow::Result<Duration> {
         let netlink = Netlink::open_in(&host)?;
         let inside = NetNs::create_unnamed()?;
         let name = format!("bench{n}");
-        let addresses = vec![IpAddr::from([198, 18, 0, n as u8]), IpAddr::from([0x2001, 0x2, 0, 0, 0, 0, 0, n as u16 + 1])];
+        let addresses = vec![
+            IpAddr::from([198, 18, 0, n as u8]),
+            IpAddr::from([0x2001, 0x2, 0, 0, 0, 0, 0, n as u16 + 1]),
+        ];
         let spec = PodSpec::new(name.clone(), "eth0", 1500, addresses);
         let started = Instant::now();
         pod::attach(&netlink, &inside, &spec)?;
@@ -286,7 +301,8 @@ impl Stream {
         let any = |ip: IpAddr| if ip.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
         let receiver = server.run(|| UdpSocket::bind(to))??;
         receiver.set_read_timeout(Some(Duration::from_millis(50)))?;
-        let senders = client.run(|| (0..SOCKETS).map(|_| UdpSocket::bind(any(to.ip()))).collect::<Result<Vec<_>, _>>())??;
+        let senders = client
+            .run(|| (0..SOCKETS).map(|_| UdpSocket::bind(any(to.ip()))).collect::<Result<Vec<_>, _>>())??;
         let stream = Self { origin: Instant::now(), stop: Arc::default(), last: Arc::default() };
         let (origin, stop) = (stream.origin, stream.stop.clone());
         std::thread::spawn(move || {
@@ -354,10 +370,14 @@ impl Stream {
 
 /// The table for people.
 pub(crate) fn table(rows: &[Row]) -> String {
-    let mut text = format!("{:<50} {:>6} {:>10} {:>10} {:<7} {:>8} {:>6}\n", "WHAT", "N", "P50", "P99", "UNIT", "BOUND", "RATIO");
+    let mut text = format!(
+        "{:<50} {:>6} {:>10} {:>10} {:<7} {:>8} {:>6}\n",
+        "WHAT", "N", "P50", "P99", "UNIT", "BOUND", "RATIO"
+    );
     for row in rows {
         let bound = row.bound.map(|b| format!("{b:.3}")).unwrap_or_default();
-        let ratio = row.bound.filter(|b| *b > 0.0).map(|b| format!("{:.1}x", row.p50 / b)).unwrap_or_default();
+        let ratio =
+            row.bound.filter(|b| *b > 0.0).map(|b| format!("{:.1}x", row.p50 / b)).unwrap_or_default();
         text.push_str(&format!(
             "{:<50} {:>6} {:>10.3} {:>10.3} {:<7} {:>8} {:>6}  {}\n",
             row.what, row.count, row.p50, row.p99, row.unit, bound, ratio, row.note

@@ -77,7 +77,7 @@ impl Plugin {
         let path = list_path(node);
         let dir = path.parent().context("the list has a directory")?;
         fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
-        let list = configuration(&node.agent_socket(), &node.cni_dir().join("journal"));
+        let list = configuration(&node.agent_socket(), &node.cni_journal());
         fs::write(&path, serde_json::to_vec_pretty(&list)?)
             .with_context(|| format!("cannot write {}", path.display()))
     }

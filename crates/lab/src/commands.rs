@@ -1,5 +1,6 @@
 //! The commands of `tortie lab`: each a short-lived process outside the sandbox that asks the supervisor.
 
+mod bench;
 mod exec;
 mod fault;
 mod info;
@@ -72,6 +73,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Command::Matrix(args) => matrix::matrix(&context()?, &args),
         Command::Run(args) => run::run(&context()?, &args),
+        Command::Bench { output } => bench::bench(&context()?, output.output),
         Command::Fault { fault } => fault::fault(&context()?, &fault),
         // The inner programs of the sandbox know their directory from the specification.
         Command::Sandbox(inner) => sandbox::enter(&inner.spec),

@@ -132,8 +132,8 @@ impl LabDir {
         }
     }
 
-    /// Removes everything, called by the supervisor as its last act: its descriptor of the lock file is inherited, so
-    /// the lock goes when the last process of the sandbox does.
+    /// Removes everything; called by process 1 of the sandbox as its last act. Its descriptor of the lock file is inherited: the lock
+    /// goes with it.
     pub(crate) fn remove_as_owner(&self) -> anyhow::Result<()> {
         remove_contents(&self.path)?;
         remove_shell(&self.path)

@@ -108,13 +108,6 @@ impl Lab {
         self.end.notified().await;
     }
 
-    /// Kills what runs, so that nobody writes into the directory any more.
-    pub(crate) async fn stop(&self) {
-        let all: Vec<Process> = self.processes().map(|(_, p)| p.clone()).collect();
-        let killed = all.iter().map(|p| p.kill(true));
-        join_all(killed).await;
-    }
-
     fn processes(&self) -> impl Iterator<Item = (String, &Process)> {
         let store = [("store".to_owned(), &self.store.process)];
         let router = self.router.iter().map(|p| ("router/bird".to_owned(), p));
@@ -196,6 +189,7 @@ impl Lab {
                 self.run(&scenario, options, sink).await?;
                 Ok(Value::Null)
             }
+            Request::Bench => Ok(serde_json::to_value(self.bench(sink).await?)?),
             Request::Fault { fault } => Ok(self.fault(fault.parse()?).await?.into()),
             other => bail!("{other:?} changes nothing"),
         }

@@ -6,6 +6,7 @@
 
 mod apply;
 mod args;
+mod bench;
 mod cni;
 mod commands;
 mod control;

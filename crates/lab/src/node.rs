@@ -58,7 +58,12 @@ impl Node {
         self.dir.join("run/agent.sock")
     }
 
-    /// The plugin's configuration list and its records.
+    /// Where the plugin writes down DELs for an agent that is away: in the agent's state.
+    pub(crate) fn cni_journal(&self) -> PathBuf {
+        self.dir.join("lib/cni-del")
+    }
+
+    /// The plugin's configuration list.
     pub(crate) fn cni_dir(&self) -> PathBuf {
         self.dir.join("cni")
     }
@@ -184,14 +189,14 @@ fn environment(net: &NodeNet, dir: &Path, spec: &LabSpec, store: &StoreAddress) 
     env
 }
 
-/// How to run BIRD with the files in `dir/run`.
+/// How to run BIRD with the files in `dir/run`. `-R`: after a restart its routes stay until the sessions are back.
 pub(crate) fn bird(title: &str, dir: &Path, netns: &NetNs) -> ProcessSpec {
     let run = |file: &str| dir.join("run").join(file).display().to_string();
     ProcessSpec {
         title: title.to_owned(),
         program: "bird".into(),
         arg0: None,
-        args: ["-f", "-c", &run("bird.cfg"), "-s", &run("bird.ctl"), "-P", &run("bird.pid")]
+        args: ["-f", "-R", "-c", &run("bird.cfg"), "-s", &run("bird.ctl"), "-P", &run("bird.pid")]
             .map(str::to_owned)
             .to_vec(),
         env: Vec::new(),

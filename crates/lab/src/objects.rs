@@ -37,9 +37,6 @@ pub(crate) fn meaning(object: Value) -> Result<Meaning, String> {
     if version.is_empty() {
         return Err(format!("{kind} {name}: apiVersion is missing"));
     }
-    if name.is_empty() {
-        return Err(format!("{kind}: metadata.name is missing"));
-    }
     let calico = group == v3::GROUP || group == "crd.projectcalico.org";
     let kubernetes = matches!(
         group,
@@ -53,6 +50,10 @@ pub(crate) fn meaning(object: Value) -> Result<Meaning, String> {
         None
     };
     let workload = kubernetes && is_workload(&kind);
+    // What is skipped need not have a name (a kustomization.yaml among manifests).
+    if name.is_empty() && (calico || resource.is_some() || workload) {
+        return Err(format!("{kind}: metadata.name is missing"));
+    }
     if resource.is_some_and(|r| r.namespaced) || workload {
         if namespace.is_empty() {
             "default".clone_into(&mut namespace);

@@ -139,6 +139,10 @@ impl Pods {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(crate) fn plugin(&self) -> &Plugin {
+        &self.plugin
+    }
+
     pub(crate) fn all(&self) -> Vec<Arc<Pod>> {
         self.state().running.values().cloned().collect()
     }

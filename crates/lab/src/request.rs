@@ -58,6 +58,8 @@ pub(crate) enum Request {
         /// How.
         options: RunOptions,
     },
+    /// [`crate::bench::Row`]s.
+    Bench,
     /// Break or heal something.
     Fault {
         /// In the words of a scenario: `kill-agent 2`.

@@ -3,7 +3,7 @@
 //! Three short programs, each the parent of the next, all the same executable:
 //! 1. `lab sandbox` makes the namespaces (a user namespace only without root) and starts
 //! 2. `lab init`, process 1 of the new pid namespace: mounts, then reaps orphans until its only child ends, and ends
-//!    too. The kernel then kills whatever is left and drops the mounts and network namespaces: nothing can outlive
+//!    too. The kernel then drops mounts and network namespaces, and would kill whatever were left: nothing can outlive
 //! 3. `lab supervise`, which builds the lab and answers commands.
 //!
 //! Descriptors are passed as standard streams, the only ones that safe code can hand to a new program:
@@ -15,8 +15,9 @@ use anyhow::{Context as _, bail};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{getegid, geteuid, sethostname, setsid};
+use nix::unistd::{Pid, getegid, geteuid, sethostname, setsid};
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
@@ -32,6 +33,9 @@ pub(crate) const ARG0: &str = "tortie";
 
 /// Private files of a lab, inside the sandbox only.
 pub(crate) const STATE_DIR: &str = "/run/tortie-state";
+
+/// How a Rust program exits that panicked.
+const PANICKED: i32 = 101;
 
 /// Where network namespaces are bound.
 pub(crate) const NETNS_DIR: &str = "/run/netns";
@@ -106,17 +110,24 @@ pub(crate) fn init(spec: &LabSpec) -> anyhow::Result<ExitCode> {
     mounts(&spec.dir)?;
     let _ = sethostname(format!("lab-{}", spec.name));
     let supervisor = program("supervise", spec)?.spawn().context("cannot start the supervisor")?;
-    loop {
+    let code = loop {
         match waitpid(None, None) {
-            Ok(WaitStatus::Exited(pid, code)) if pid.as_raw() as u32 == supervisor.id() => {
-                return Ok(ExitCode::from(code.clamp(0, 255) as u8));
-            }
-            Ok(WaitStatus::Signaled(pid, ..)) if pid.as_raw() as u32 == supervisor.id() => {
-                return Ok(ExitCode::FAILURE);
-            }
-            Err(Errno::ECHILD) => return Ok(ExitCode::FAILURE),
+            Ok(WaitStatus::Exited(pid, code)) if pid.as_raw() as u32 == supervisor.id() => break Some(code),
+            Ok(WaitStatus::Signaled(pid, ..)) if pid.as_raw() as u32 == supervisor.id() => break None,
+            Err(Errno::ECHILD) => break None,
             _ => {}
         }
+    };
+    // Only what is in this pid namespace, and not this process.
+    let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
+    while !matches!(waitpid(None, None), Err(Errno::ECHILD)) {}
+    match code {
+        // Nobody writes any more. After a crash the files stay for whoever wants to know why.
+        Some(code) if code != PANICKED => {
+            LabDir::at(&spec.name, &spec.dir).remove_as_owner()?;
+            Ok(ExitCode::from(code.clamp(0, 255) as u8))
+        }
+        _ => Ok(ExitCode::FAILURE),
     }
 }
 
@@ -131,6 +142,8 @@ fn mounts(dir: &Path) -> anyhow::Result<()> {
     // Only tools that list /sys/class/net miss it.
     let _ = mount(Some("sysfs"), "/sys", Some("sysfs"), quiet, NONE);
 
+    // The directory of all labs, so that this one's can be removed from inside.
+    let dir = dir.parent().unwrap_or(dir);
     let handle = File::open(dir).with_context(|| format!("cannot open {}", dir.display()))?;
     let quiet = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     mount(Some("lab"), "/run", Some("tmpfs"), quiet, Some("mode=0755"))

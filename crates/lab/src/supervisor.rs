@@ -103,7 +103,6 @@ async fn supervise(spec: Arc<LabSpec>, channel: StdUnixStream) -> anyhow::Result
             tracing::error!("{error:#}");
             let _ = sink.send(Event::of_result::<()>(Err(error))).await;
             let _ = forward.await;
-            dir.remove_as_owner()?;
             return Ok(ExitCode::FAILURE);
         }
     };
@@ -119,9 +118,8 @@ async fn supervise(spec: Arc<LabSpec>, channel: StdUnixStream) -> anyhow::Result
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     };
+    // Process 1 kills all others and removes the directory.
     tracing::info!("going down");
-    lab.stop().await;
-    dir.remove_as_owner()?;
     served.map(|()| ExitCode::SUCCESS)
 }
 

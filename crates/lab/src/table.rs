@@ -60,7 +60,6 @@ fn visible(cell: &str) -> usize {
 
 /// Prints `value` in the wanted format.
 pub(crate) fn emit<T: Serialize>(
-    terminal: Terminal,
     output: Output,
     value: &T,
     render: impl FnOnce(&T) -> String,
@@ -73,7 +72,7 @@ pub(crate) fn emit<T: Serialize>(
             tortie_api::document::to_yaml(&value)
         }
     };
-    terminal.print(&text);
+    Terminal::print(&text);
     Ok(())
 }
 

@@ -33,7 +33,7 @@ impl Terminal {
     }
 
     /// A part of the result. A reader that went away is no reason to fail.
-    pub(crate) fn print(self, text: &str) {
+    pub(crate) fn print(text: &str) {
         let _ = stdout().write_all(text.as_bytes());
         if !text.ends_with('\n') {
             let _ = stdout().write_all(b"\n");

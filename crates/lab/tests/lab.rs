@@ -1,4 +1,5 @@
 //! The sandbox and the fabric, through the command: whoever runs the tests, root or not, gets a real lab.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};

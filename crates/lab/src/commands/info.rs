@@ -46,7 +46,7 @@ pub(crate) fn list(terminal: Terminal, output: Output) -> anyhow::Result<ExitCod
         });
     }
     let dash = |cell: Option<String>| cell.unwrap_or_else(|| "-".to_owned());
-    table::emit(terminal, output, &rows, |rows| {
+    table::emit(output, &rows, |rows| {
         let mut table = Table::new(&["NAME", "STATE", "NODES", "PODS", "FABRIC", "DATASTORE", "DIRECTORY"]);
         for row in rows {
             table.add([
@@ -66,7 +66,7 @@ pub(crate) fn list(terminal: Terminal, output: Output) -> anyhow::Result<ExitCod
 
 pub(crate) fn status(context: &Context, output: Output) -> anyhow::Result<ExitCode> {
     let status: LabStatus = context.ask(&Request::Status)?;
-    table::emit(context.terminal, output, &status, render)?;
+    table::emit(output, &status, render)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -34,7 +34,7 @@ pub(crate) fn matrix(context: &Context, args: &MatrixArgs) -> anyhow::Result<Exi
     })?;
     let report = Report { summary: &summary, entries: &entries };
     let style = Style { each: args.each, ports: args.ports, colour: context.terminal.colour };
-    table::emit(context.terminal, args.output.output, &report, |r| render(r, style))?;
+    table::emit(args.output.output, &report, |r| render(r, style))?;
     if args.output.output == Output::Table {
         context.terminal.progress(&format!(
             "{} probes in {:.1} s: {}",

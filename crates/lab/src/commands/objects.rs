@@ -48,7 +48,7 @@ pub(crate) fn delete(
 
 fn report(context: &Context, request: &Request, output: OutputArg) -> anyhow::Result<ExitCode> {
     let applied: Applied = context.ask(request)?;
-    table::emit(context.terminal, output.output, &applied, |a| render(&a.outcomes))?;
+    table::emit(output.output, &applied, |a| render(&a.outcomes))?;
     if output.output == Output::Table {
         context.terminal.progress(&summary(&applied.outcomes));
     }

@@ -5,6 +5,7 @@ use crate::args::{OutputArg, PodCommand};
 use crate::pods::{PodName, PodRow};
 use crate::request::{PodArgs, Request};
 use crate::table::{self, Table};
+use crate::terminal::Terminal;
 use anyhow::Context as _;
 use std::process::ExitCode;
 
@@ -21,13 +22,13 @@ pub(crate) fn pod(context: &Context, command: PodCommand) -> anyhow::Result<Exit
             };
             let pods = pods.iter().map(args).collect();
             let rows: Vec<PodRow> = context.ask(&Request::AddPods { pods })?;
-            context.terminal.print(&render(&rows));
+            Terminal::print(&render(&rows));
             Ok(ExitCode::SUCCESS)
         }
         PodCommand::Del { pods } => {
             context.ask::<()>(&Request::RemovePods { pods: pods.clone() })?;
             for pod in pods {
-                context.terminal.print(&format!("pod {pod} deleted"));
+                Terminal::print(&format!("pod {pod} deleted"));
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -49,7 +50,7 @@ fn node_number(text: &str) -> anyhow::Result<usize> {
 
 fn list(context: &Context, output: OutputArg) -> anyhow::Result<ExitCode> {
     let rows: Vec<PodRow> = context.ask(&Request::Pods)?;
-    table::emit(context.terminal, output.output, &rows, |rows| render(rows))?;
+    table::emit(output.output, &rows, |rows| render(rows))?;
     Ok(ExitCode::SUCCESS)
 }
 

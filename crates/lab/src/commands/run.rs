@@ -9,6 +9,7 @@ use crate::dirs::LabDir;
 use crate::request::Request;
 use crate::run::{RunOptions, ScenarioText, StepResult};
 use crate::spec::LabSpec;
+use crate::terminal::Terminal;
 use anyhow::{Context as _, bail};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -46,7 +47,7 @@ pub(crate) fn run(context: &Context, args: &RunArgs) -> anyhow::Result<ExitCode>
         ReportFormat::Json => Format::Json,
         ReportFormat::Junit => Format::Junit,
     };
-    context.terminal.print(&report.render(format));
+    Terminal::print(&report.render(format));
     Ok(ExitCode::from(report.exit_status()))
 }
 

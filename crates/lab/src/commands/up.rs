@@ -8,6 +8,7 @@ use crate::fabric::Plan;
 use crate::request::Request;
 use crate::sandbox;
 use crate::spec::LabSpec;
+use crate::terminal::Terminal;
 use anyhow::{Context as _, anyhow, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
@@ -84,7 +85,7 @@ pub(crate) fn up(context: &Context, args: &UpArgs) -> anyhow::Result<ExitCode> {
     if bring_up(context, &spec)?.is_none() {
         return already_up(context, &spec);
     }
-    context.terminal.print(&format!(
+    Terminal::print(&format!(
         "lab {:?} is up: {} node{}, {} fabric, {} datastore ({:.1} s)",
         spec.name,
         spec.nodes,
@@ -111,7 +112,7 @@ fn already_up(context: &Context, wanted: &LabSpec) -> anyhow::Result<ExitCode> {
     let is: LabSpec = client.call(&Request::Shape, &mut |_| {})?;
     match is.difference(wanted) {
         None => {
-            context.terminal.print(&format!("lab {name:?} is up already"));
+            Terminal::print(&format!("lab {name:?} is up already"));
             Ok(ExitCode::SUCCESS)
         }
         Some(difference) => bail!(
@@ -205,18 +206,18 @@ pub(crate) fn down(context: &Context) -> anyhow::Result<ExitCode> {
     let name = context.dir.name();
     match context.dir.state()? {
         DirState::Absent => {
-            context.terminal.print(&format!("lab {name:?} is not up"));
+            Terminal::print(&format!("lab {name:?} is not up"));
             return Ok(ExitCode::SUCCESS);
         }
         DirState::Leftover => {
             context.dir.clean()?;
-            context.terminal.print(&format!("removed the leftovers of lab {name:?}, which had died"));
+            Terminal::print(&format!("removed the leftovers of lab {name:?}, which had died"));
             return Ok(ExitCode::SUCCESS);
         }
         DirState::Alive => {}
     }
     take_down(&context.dir)?;
-    context.terminal.print(&format!("lab {name:?} is down"));
+    Terminal::print(&format!("lab {name:?} is down"));
     Ok(ExitCode::SUCCESS)
 }
 
