@@ -122,7 +122,15 @@ pub(crate) fn meaning(value: &Value, origin: Origin, problems: &mut Vec<Problem>
     let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (version, kind, name) = (text("/apiVersion"), text("/kind"), text("/metadata/name"));
     let before = problems.len();
-    for (field, found) in [("kind", &kind), ("apiVersion", &version), ("metadata.name", &name)] {
+    let group = group_of(&version).to_owned();
+    let resource = kind_of(&group, &kind);
+    let workload = is_workload(&group, &kind);
+    // What is skipped need not have a name (a kustomization.yaml among manifests).
+    let meant = resource.is_some() || workload || matches!(&*group, v3::GROUP | "crd.projectcalico.org");
+    let nameless = if meant { name.as_str() } else { "none needed" };
+    for (field, found) in
+        [("kind", kind.as_str()), ("apiVersion", version.as_str()), ("metadata.name", nameless)]
+    {
         if found.is_empty() {
             problems.push(origin.problem(field, format!("the object lacks {field}")));
         }
@@ -130,9 +138,6 @@ pub(crate) fn meaning(value: &Value, origin: Origin, problems: &mut Vec<Problem>
     if problems.len() > before {
         return None;
     }
-    let group = group_of(&version).to_owned();
-    let resource = kind_of(&group, &kind);
-    let workload = is_workload(&group, &kind);
     let mut namespace = text("/metadata/namespace");
     if resource.is_some_and(|r| r.namespaced) || workload {
         if namespace.is_empty() {
