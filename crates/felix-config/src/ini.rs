@@ -109,7 +109,7 @@ fn split_name(line: &str, number: usize) -> Result<(String, &str), FileError> {
 fn read_value(text: &str, lines: &mut Lines<'_>) -> Result<String, FileError> {
     let text = text.trim_start();
     let quote = ["\"\"\"", "`"].into_iter().find(|quote| text.starts_with(quote));
-    if let Some(quote) = quote.filter(|quote| text.len() > quote.len()) {
+    if let Some(quote) = quote {
         return quoted(text.get(quote.len()..).unwrap_or(""), quote, lines);
     }
     let text = text.trim();

@@ -349,6 +349,8 @@ fn files_are_read_as_ini() {
         ("A=`x # y`", "A=x # y"),
         ("A=\"\"\"one\ntwo\"\"\"\nB=1", "A=one\ntwo|B=1"),
         ("A=one\\\n  two\nB=1", "A=onetwo|B=1"),
+        ("A=\"\"\"\none\n\"\"\"\nB=1", "A=\none\n|B=1"),
+        ("A=#only a comment", "A="),
         ("\"a=b\" = 1", "a=b=1"),
         ("A=", "A="),
     ] {
