@@ -142,11 +142,11 @@ impl Client {
         object: Value,
     ) -> Result<Value, ClientError> {
         let id = name_of(kind, &object);
-        prepare::refuse_converted(kind, &id, "replace")?;
         let wanted = text(&object, "/metadata/resourceVersion").to_owned();
         let mut attempts = 5;
         loop {
             let stored = self.get(kind, &id.namespace, &id.name).await?;
+            prepare::refuse_converted(kind, &id, "replace")?;
             let found = text(&stored, "/metadata/resourceVersion").to_owned();
             if !wanted.is_empty() && wanted != found {
                 return Err(ClientError::Conflict { object: id, given: wanted, found });

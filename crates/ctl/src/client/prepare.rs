@@ -34,7 +34,7 @@ pub(super) fn refuse_converted(
     operation: &'static str,
 ) -> Result<(), ClientError> {
     if kind.kind == "NetworkPolicy" && id.name.starts_with(CONVERTED_PREFIX) {
-        let reason = "it mirrors a policy of Kubernetes; change that one with kubectl";
+        let reason = "it mirrors a policy of Kubernetes; kubernetes network policies must be managed through the kubernetes API";
         return Err(ClientError::unsupported(operation, id.clone(), reason));
     }
     Ok(())
@@ -43,8 +43,10 @@ pub(super) fn refuse_converted(
 /// Fills in what is not said, and refuses what is wrong.
 pub(super) fn for_storage(kind: &ResourceType, mut object: Value) -> Result<Value, ClientError> {
     let mut problems = validate::validate_value(&object, validate::Options::ALL);
-    if kind.kind == "WorkloadEndpoint" {
-        name_workload(&mut object, &mut problems);
+    match kind.kind {
+        "WorkloadEndpoint" => name_workload(&mut object, &mut problems),
+        "BGPConfiguration" => only_in_default(&object, &mut problems),
+        _ => {}
     }
     let id = name_of(kind, &object);
     if id.name.is_empty() && problems.is_empty() {
@@ -115,6 +117,28 @@ fn controllers(object: &mut Value) {
     }
 }
 
+/// Settings of the whole mesh cannot be those of one node.
+fn only_in_default(object: &Value, problems: &mut Vec<validate::Problem>) {
+    if text(object, "/metadata/name") == "default" {
+        return;
+    }
+    for field in [
+        "nodeToNodeMeshEnabled",
+        "asNumber",
+        "serviceLoadBalancerIPs",
+        "serviceExternalIPs",
+        "serviceClusterIPs",
+        "nodeMeshPassword",
+        "nodeMeshMaxRestartTime",
+    ] {
+        let given = object["spec"].get(field).filter(|v| !v.is_null() && **v != json!([]));
+        if given.is_some() {
+            let message = format!("Cannot set {field} on a non default BGP Configuration");
+            problems.push(validate::Problem { path: format!("spec.{field}"), message });
+        }
+    }
+}
+
 /// The name of a workload endpoint follows from its spec.
 fn name_workload(object: &mut Value, problems: &mut Vec<validate::Problem>) {
     let field = |name: &str| text(object, &format!("/spec/{name}")).to_owned();
@@ -173,9 +197,35 @@ pub(super) fn keep_identity(stored: &Value, object: &mut Value) {
     }
 }
 
+/// The name as the user wrote it: noted at the object, or, by older writers, with its tier before it.
+fn restore_name(object: &mut Value) {
+    let tier = text(object, "/spec/tier");
+    let in_default = tier.is_empty() || tier == "default";
+    let metadata = metadata_mut(object);
+    let noted = metadata
+        .get_mut("annotations")
+        .and_then(Value::as_object_mut)
+        .and_then(|annotations| annotations.shift_remove(METADATA_ANNOTATION));
+    let name = match noted {
+        Some(note) => serde_json::from_str::<Value>(note.as_str().unwrap_or(""))
+            .ok()
+            .and_then(|note| note["name"].as_str().map(str::to_owned)),
+        None => metadata
+            .get("name")
+            .and_then(Value::as_str)
+            .filter(|_| in_default)
+            .and_then(|name| name.strip_prefix("default."))
+            .map(str::to_owned),
+    };
+    if let Some(name) = name.filter(|name| !name.is_empty()) {
+        metadata.insert("name".to_owned(), name.into());
+    }
+}
+
 /// Fills in what older writers left out.
 pub(super) fn after_reading(kind: &ResourceType, object: &mut Value) {
     if is_tiered(kind) {
+        restore_name(object);
         let labels = metadata_mut(object).entry("labels").or_insert_with(|| json!({}));
         if let Some(labels) = labels.as_object_mut() {
             labels.entry(LABEL_TIER).or_insert_with(|| "default".into());

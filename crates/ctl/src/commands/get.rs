@@ -46,7 +46,12 @@ pub(crate) async fn run(options: &Options, common: &Common, world: &mut Surround
         return Err(Failure::new("a resource kind, or a file (-f), must be given"));
     }
     let client = common.client(world).await?;
-    let resources = options.selection.resources(world)?;
+    let resources = options.selection.resources(world).map_err(|failure| match failure {
+        Failure::Message(told) if options.selection.filename.is_none() => {
+            Failure::new(format!("failed to get resources: {told}"))
+        }
+        other => other,
+    })?;
     let named = !options.selection.names.is_empty();
     let (mut found, mut errors) = (Vec::new(), Vec::new());
     for mut resource in resources {
@@ -82,8 +87,13 @@ async fn one(client: &Client, resource: &Resource) -> Result<Found, String> {
         let value = client.get(kind, namespace, name).await.map_err(|e| chain(&e))?;
         return Ok(Found { kind, value, is_list: false });
     }
-    let Listed { items, revision } =
+    let Listed { mut items, revision } =
         client.list(kind, Some(namespace).filter(|n| !n.is_empty())).await.map_err(|e| chain(&e))?;
+    if kind.kind == "Tier" {
+        // In the order in which they are evaluated; those without an order are last.
+        let order = |tier: &Value| tier["spec"]["order"].as_f64().unwrap_or(f64::INFINITY);
+        items.sort_by(|a, b| order(a).total_cmp(&order(b)));
+    }
     let value = json!({
         "kind": format!("{}List", kind.kind),
         "apiVersion": v3::API_VERSION,

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use tortie_api::v3;
+use tortie_api::{duration, v3};
 
 /// Brings an object into Calico's form. Fails if a field has the wrong type.
 pub fn canonical(object: Value) -> Result<Value, serde_json::Error> {
@@ -30,6 +30,12 @@ pub fn canonical(object: Value) -> Result<Value, serde_json::Error> {
         "Node" => round::<v3::Node>(object)?,
         _ => round::<v3::FelixConfiguration>(object)?,
     };
+    let typed = match kind.as_str() {
+        "FelixConfiguration" | "KubeControllersConfiguration" | "BGPConfiguration" | "BGPPeer" => {
+            durations(typed)
+        }
+        _ => typed,
+    };
     let Value::Object(mut fields) = whole_numbers(typed) else { return Ok(Value::Null) };
     let mut ordered = Map::new();
     for key in ["kind", "apiVersion", "metadata", "spec"] {
@@ -55,6 +61,28 @@ fn without_nulls(value: Value) -> Value {
             .into(),
         Value::Array(items) => items.into_iter().map(without_nulls).collect(),
         leaf => leaf,
+    }
+}
+
+/// `125s` is written as `2m5s`, as Go does. Timeouts of conntrack are text that only looks like it.
+fn durations(value: Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let fold = |(key, value): (String, Value)| match key.as_str() {
+                "bpfConntrackTimeouts" | "metadata" => (key, value),
+                _ => (key, durations(value)),
+            };
+            map.into_iter().map(fold).collect::<Map<_, _>>().into()
+        }
+        Value::String(text) => {
+            let is_duration =
+                text.starts_with(|c: char| c.is_ascii_digit()) && text.ends_with(['s', 'm', 'h']);
+            match duration::parse(&text) {
+                Ok(nanoseconds) if is_duration => duration::to_text(nanoseconds).into(),
+                _ => text.into(),
+            }
+        }
+        other => other,
     }
 }
 
@@ -89,6 +117,18 @@ mod tests {
         });
         let expected = r#"{"kind":"NetworkPolicy","apiVersion":"projectcalico.org/v3","metadata":{"name":"p","namespace":"a"},"spec":{"order":1000,"ingress":[{"action":"Allow"}]}}"#;
         assert_eq!(canonical(policy).unwrap().to_string(), expected);
+    }
+
+    #[test]
+    fn durations_are_as_go_writes_them() {
+        let felix = json!({
+            "kind": "FelixConfiguration", "metadata": {"name": "default"},
+            "spec": {"netlinkTimeout": "125s", "interfacePrefix": "cali", "bpfConntrackTimeouts": {"tcpEstablished": "90s"}},
+        });
+        let expected = json!({
+            "netlinkTimeout": "2m5s", "interfacePrefix": "cali", "bpfConntrackTimeouts": {"tcpEstablished": "90s"},
+        });
+        assert_eq!(canonical(felix).unwrap()["spec"], expected);
     }
 
     #[test]

@@ -9,6 +9,8 @@ use tortie_api::validate::{self, Problem};
 
 /// How the message of an unknown field begins.
 const NO_FIELD: &str = "is no field here";
+/// Deepest nesting of a kind's fields.
+const MAX_DEPTH: usize = 12;
 
 /// What a file argument held.
 #[derive(Clone, Debug, Default)]
@@ -129,13 +131,36 @@ fn resource(document: Document) -> Result<Resource, String> {
     let mut value = document.value.clone();
     fold_case(kind.kind, &mut value);
     let strangers = strangers(kind.kind, &value);
-    if strangers.is_empty() {
-        return Ok(Resource { kind, value });
+    let told: Vec<String> = strangers
+        .iter()
+        .map(|Problem { path, message }| {
+            let place = format!("{}:{}", document.source, document.locate(path));
+            let name = path.rsplit('.').next().unwrap_or(path);
+            format!(
+                "field in document is not recognized or is in the wrong location: {name}\n\
+                 {place}: {document}: {path} {message}"
+            )
+        })
+        .collect();
+    match super::canonical(value.clone()) {
+        _ if !told.is_empty() => Err(told.join("\n")),
+        // What is no value of the kind at all spoils the file as well.
+        Err(error) => Err(mistyped(&document, &value, &error)),
+        Ok(_) => Ok(Resource { kind, value }),
     }
-    let told = strangers.iter().map(|problem| {
+}
+
+/// Tells values of the wrong type, with their places if they can be found.
+fn mistyped(document: &Document, value: &serde_json::Value, error: &serde_json::Error) -> String {
+    let options = validate::Options { schema: false, client: false };
+    let problems = validate::validate_value(value, options);
+    if problems.is_empty() {
+        return format!("{}:{}: {document}: {error}", document.source, document.position());
+    }
+    let told = problems.iter().map(|problem| {
         format!("{}:{}: {document}: {problem}", document.source, document.locate(&problem.path))
     });
-    Err(told.collect::<Vec<_>>().join("\n"))
+    told.collect::<Vec<_>>().join("\n")
 }
 
 /// Fields that nobody knows: a mistake in the text, so nothing of the file is used.
@@ -150,14 +175,36 @@ fn strangers(kind: &str, value: &serde_json::Value) -> Vec<Problem> {
     problems
 }
 
-/// Calico takes keys in any case; this one is what people write.
+/// Calico takes keys in any case. Each round finds what the renaming in the round before has uncovered.
 fn fold_case(kind: &str, value: &mut serde_json::Value) {
-    if kind == "IPPool"
-        && let Some(spec) = value.get_mut("spec").and_then(serde_json::Value::as_object_mut)
-        && !spec.contains_key("cidr")
-        && let Some(cidr) = spec.shift_remove("CIDR")
-    {
-        spec.insert("cidr".to_owned(), cidr);
+    for _ in 0..MAX_DEPTH {
+        let mut renamed = false;
+        for problem in strangers(kind, value) {
+            let known = problem.message.split('"').nth(1).unwrap_or("");
+            let name = problem.path.rsplit('.').next().unwrap_or("");
+            if !known.is_empty() && known.eq_ignore_ascii_case(name) {
+                renamed |= rename(value, &problem.path, known);
+            }
+        }
+        if !renamed {
+            return;
+        }
+    }
+}
+
+/// Gives a field another name, unless that is taken.
+fn rename(value: &mut serde_json::Value, path: &str, to: &str) -> bool {
+    let pointer = format!("/{}", path.replace(['.', '['], "/").replace(']', ""));
+    let Some((parent, name)) = pointer.rsplit_once('/') else { return false };
+    let Some(parent) = value.pointer_mut(parent).and_then(serde_json::Value::as_object_mut) else {
+        return false;
+    };
+    if parent.contains_key(to) {
+        return false;
+    }
+    match parent.shift_remove(name) {
+        Some(field) => parent.insert(to.to_owned(), field).is_none(),
+        None => false,
     }
 }
 
@@ -204,10 +251,20 @@ mod tests {
     fn an_unknown_field_spoils_the_file() {
         let tier = "apiVersion: projectcalico.org/v3\nkind: Tier\nmetadata: {name: a}\nspec:\n  ordr: 5\n";
         let error = parse("f.yaml", tier).unwrap_err().to_string();
-        assert!(
-            error.starts_with("f.yaml:5:3: Tier a: spec.ordr: is no field here; did you mean"),
-            "{error}"
-        );
+        assert!(error.starts_with("field in document is not recognized"), "{error}");
+        assert!(error.contains("f.yaml:5:3: Tier a: spec.ordr is no field here; did you mean"), "{error}");
+        let typed = tier.replace("ordr: 5", "order: [5]");
+        let error = parse("f.yaml", &typed).unwrap_err().to_string();
+        assert!(error.contains("f.yaml:5:3: Tier a: spec.order"), "{error}");
+    }
+
+    #[test]
+    fn keys_are_taken_in_any_case() {
+        let policy = "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {name: a}\nspec:\n  \
+                      Ingress:\n  - Action: Allow\n    Source: {NETS: [10.0.0.0/8]}\n";
+        let resources = parse("f.yaml", policy).unwrap();
+        let expected = serde_json::json!([{"action": "Allow", "source": {"nets": ["10.0.0.0/8"]}}]);
+        assert_eq!(resources[0].value["spec"]["ingress"], expected);
     }
 
     #[test]

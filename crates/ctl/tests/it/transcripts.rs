@@ -172,7 +172,7 @@ fn get_prints_tables() {
         b.ok("create -f -", &format!("{}---\n{}", policy("web", "shop"), policy("db", "store")));
         assert_eq!(
             b.ok("get tiers", ""),
-            "NAME            ORDER   \ndefault         1e+06   \nkube-admin      1000    \nkube-baseline   1e+07   \n\n"
+            "NAME            ORDER   \nkube-admin      1000    \ndefault         1e+06   \nkube-baseline   1e+07   \n\n"
         );
         assert_eq!(
             b.ok("get networkPolicy -A -o wide", ""),
