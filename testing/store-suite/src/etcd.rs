@@ -83,9 +83,14 @@ impl Etcd {
         self.directory.path()
     }
 
-    /// A user's settings: as usual, but it gives up soon.
+    /// A user's settings: a dead etcd is given up on soon, but one on a busy machine may take its time.
     pub fn config(&self) -> EtcdConfig {
-        EtcdConfig { patience: Duration::from_millis(300), ..EtcdConfig::new([self.endpoint()]) }
+        EtcdConfig {
+            patience: Duration::from_millis(300),
+            attempt_timeout: Duration::from_secs(20),
+            timeout: Duration::from_secs(30),
+            ..EtcdConfig::new([self.endpoint()])
+        }
     }
 
     /// A user, connected as soon as etcd answers.

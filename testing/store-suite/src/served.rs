@@ -36,7 +36,9 @@ impl Served {
     /// A user, connected.
     pub async fn client(&self) -> EmbeddedClient {
         loop {
-            match EmbeddedClient::connect(self.socket()).await {
+            let config =
+                ClientConfig { call_timeout: Duration::from_secs(20), ..ClientConfig::new(self.socket()) };
+            match EmbeddedClient::connect_with(config).await {
                 Ok(client) => return client,
                 Err(error) => {
                     let ended =
@@ -73,8 +75,12 @@ impl Drop for Served {
 /// A store process as a subject.
 pub async fn subject(program: &str) -> Subject {
     let served = Served::new(program).await;
-    let config =
-        ClientConfig { connect_timeout: Duration::from_millis(300), ..ClientConfig::new(served.socket()) };
+    let config = ClientConfig {
+        connect_timeout: Duration::from_millis(300),
+        // The machine may be busy.
+        call_timeout: Duration::from_secs(20),
+        ..ClientConfig::new(served.socket())
+    };
     let store = EmbeddedClient::connect_with(config).await.unwrap();
     let faults = ServedFaults { served: served.clone(), client: store.clone() };
     Subject { store: Arc::new(store), faults: Box::new(faults), keep: Box::new(served) }

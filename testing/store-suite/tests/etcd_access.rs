@@ -160,7 +160,8 @@ async fn dead_and_silent_members_are_passed_over() {
     };
     let config = EtcdConfig {
         endpoints: vec![dead_endpoint.clone(), silent_endpoint.clone(), etcd.endpoint()],
-        attempt_timeout: Duration::from_millis(300),
+        attempt_timeout: Duration::from_millis(500),
+        timeout: Duration::from_secs(6),
         ..etcd.config()
     };
     let store = EtcdStore::connect(config.clone()).await.unwrap();

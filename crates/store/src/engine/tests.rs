@@ -1,3 +1,5 @@
+//! The engine as its users see it: revisions, conditions, watches, restarts.
+
 use super::*;
 use crate::port::{Event, Precondition, WatchItem};
 use std::time::Instant;
@@ -133,13 +135,14 @@ async fn a_long_history_is_replayed_from_the_file() {
     drop(engine);
     let engine = Engine::open(config(&dir)).unwrap();
     let mut watch = engine.subscribe("/a/", 1).unwrap();
-    engine.commit(vec![put("/b/more", "1"), put("/a/more", "1")]).await.unwrap();
     let mut seen = Vec::new();
-    while seen.len() < 2501 {
+    while seen.len() < 2500 {
         let delivery = changes(&mut watch).await.unwrap();
         assert!(delivery.len() < 2000, "{} at once", delivery.len());
         seen.extend(delivery);
     }
+    engine.commit(vec![put("/b/more", "1"), put("/a/more", "1")]).await.unwrap();
+    seen.extend(changes(&mut watch).await.unwrap());
     assert!(seen.iter().all(|event| event.key().starts_with("/a/")));
     let revisions: Vec<u64> = seen.iter().map(Event::revision).collect();
     let expected: Vec<u64> = (2..52).flat_map(|revision| [revision; 50]).chain([52]).collect();
@@ -275,37 +278,57 @@ fn files_that_are_not_ours_are_refused_and_left_alone() {
     assert!(matches!(Engine::open(config), Err(OpenError::Io { .. })));
 }
 
-/// A file that was cut off anywhere is refused; at no length does it open with something missing.
-#[test]
-fn a_shortened_file_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let config = config(&dir);
+/// Forty large keys: the file after a kill, the file after a clean end, and what must be in both.
+fn filled(config: &EngineConfig) -> (Vec<u8>, Vec<u8>, List) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let engine = Engine::open(config.clone()).unwrap();
     for n in 0..40 {
         let value = "x".repeat(3000);
         runtime.block_on(engine.commit(vec![put(&format!("/k/{n}"), &value)])).unwrap();
     }
-    let dirty = std::fs::read(&config.path).unwrap();
+    let killed = std::fs::read(&config.path).unwrap();
     let expected = engine.read_all("/").unwrap();
     drop(engine);
-    let clean = std::fs::read(&config.path).unwrap();
+    (killed, std::fs::read(&config.path).unwrap(), expected)
+}
 
-    // As a killed process would leave it.
-    std::fs::write(&config.path, &dirty).unwrap();
-    assert_eq!(Engine::open(config.clone()).unwrap().read_all("/").unwrap(), expected);
-
-    for whole in [dirty, clean] {
-        for length in (1..whole.len()).step_by(whole.len() / 60) {
-            std::fs::write(&config.path, &whole[..length]).unwrap();
-            match Engine::open(config.clone()) {
-                Err(OpenError::Damaged { .. } | OpenError::Foreign { .. }) => {}
-                Err(other) => panic!("{length} of {} bytes: {other}", whole.len()),
-                Ok(engine) => {
-                    let found = engine.read_all("/").unwrap();
-                    assert_eq!(found, expected, "{length} of {} bytes", whole.len());
-                }
-            }
+/// Opens a file that is not as it was: it is refused, or nothing is missing.
+fn open_spoilt(config: &EngineConfig, content: &[u8], expected: &List, how: &str) -> bool {
+    std::fs::write(&config.path, content).unwrap();
+    match Engine::open(config.clone()) {
+        Err(OpenError::Damaged { .. } | OpenError::Foreign { .. } | OpenError::Format { .. }) => false,
+        Err(other) => panic!("{how}: {other:?}"),
+        Ok(engine) => {
+            assert_eq!(&engine.read_all("/").unwrap(), expected, "{how}");
+            true
         }
     }
+}
+
+#[test]
+fn a_shortened_file_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&dir);
+    let (killed, clean, expected) = filled(&config);
+    assert!(open_spoilt(&config, &killed, &expected, "after a kill"));
+    for whole in [killed, clean] {
+        let length = whole.len();
+        for at in (1..length).step_by(length / 60) {
+            open_spoilt(&config, &whole[..at], &expected, &format!("{at} of {length} bytes"));
+        }
+    }
+}
+
+#[test]
+fn a_file_with_wrong_bytes_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&dir);
+    let (_, clean, expected) = filled(&config);
+    let mut refused = 0;
+    for at in (0..clean.len()).step_by(4093) {
+        let mut wrong = clean.clone();
+        wrong[at] ^= 0x55;
+        refused += u32::from(!open_spoilt(&config, &wrong, &expected, &format!("byte {at}")));
+    }
+    assert!(refused > 20, "only {refused} wrong bytes were seen");
 }

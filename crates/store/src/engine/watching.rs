@@ -84,10 +84,8 @@ impl EngineWatch {
                 None => Event::Delete { key, revision },
             });
         }
-        // Memory may already have more than this view of the file.
-        let mut slice = slice.end(last);
-        slice.more = true;
-        Ok(Ok(slice))
+        // This view of the file is younger than the subscription: there will be a signal of what it lacks.
+        Ok(Ok(slice.end(last)))
     }
 
     async fn advance(&mut self) -> Result<WatchItem, StoreError> {

@@ -1,3 +1,5 @@
+//! Messages survive the way over the wire, and nonsense is refused.
+
 use super::*;
 use crate::port::Precondition;
 use proptest::collection::vec;

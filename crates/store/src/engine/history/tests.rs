@@ -1,3 +1,5 @@
+//! What changes are remembered, and for how long.
+
 use super::*;
 use crate::port::Entry;
 use bytes::Bytes;
