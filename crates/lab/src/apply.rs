@@ -3,7 +3,7 @@
 use crate::lab::Lab;
 use crate::objects::{Meaning, meaning};
 use crate::pods::{PARALLEL, PodName, name_of};
-use crate::records::Written;
+use crate::records::{self, Written};
 use crate::seed;
 use crate::supervisor::Sink;
 use crate::truth;
@@ -11,8 +11,10 @@ use anyhow::{Context as _, bail};
 use futures_util::{StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use tortie_api::v3;
+use tortie_net::Cidr;
 use tortie_scenario::{ObjectId, Pod as Wish, pods_of};
 
 /// What became of one document.
@@ -100,6 +102,7 @@ impl Lab {
         meanings: Vec<Meaning>,
         sink: &Sink,
     ) -> anyhow::Result<Applied> {
+        self.check_pools(&meanings).await?;
         let mut applied = Applied::default();
         let mut workloads = Vec::new();
         // Namespaces first, so that nothing is ever in a namespace without labels.
@@ -133,6 +136,32 @@ impl Lab {
         // Pods wrote too.
         applied.revision = applied.revision.max(self.store.records.revision().await?);
         Ok(applied)
+    }
+
+    /// Pools may not overlap: an address would have two homes.
+    async fn check_pools(&self, meanings: &[Meaning]) -> anyhow::Result<()> {
+        let Some(kind) = v3::by_kind("IPPool") else { return Ok(()) };
+        let mut pools: BTreeMap<String, Cidr> = BTreeMap::new();
+        for entry in self.store.records.list(&kind.list_prefix(None)).await?.0 {
+            if let (Some((_, _, name)), Some(cidr)) =
+                (v3::parse_path(&entry.key), pool_cidr(&records::object(&entry)?))
+            {
+                pools.insert(name.to_owned(), cidr);
+            }
+        }
+        let written = meanings.iter().filter_map(|m| match m {
+            Meaning::Stored { id, object, .. } if id.kind == "IPPool" => Some((id, pool_cidr(object)?)),
+            _ => None,
+        });
+        for (id, cidr) in written {
+            if let Some((other, range)) = pools.iter().find(|(n, c)| **n != id.name && c.overlaps(cidr)) {
+                bail!(
+                    "nothing was done:\n  {id}: spec.cidr: {cidr} overlaps {range} of IPPool {other}; choose another range, or delete that pool first"
+                );
+            }
+            pools.insert(id.name.clone(), cidr);
+        }
+        Ok(())
     }
 
     async fn note(&self, applied: &mut Applied, sink: &Sink, id: ObjectId, result: Action, detail: String) {
@@ -283,8 +312,7 @@ impl Lab {
             .collect();
         let mut count = pods.len();
         self.remove_pods(pods).await?;
-        let kinds =
-            tortie_api::k8s::RESOURCES.iter().chain(tortie_api::v3::RESOURCES).filter(|r| r.namespaced);
+        let kinds = tortie_api::k8s::RESOURCES.iter().chain(v3::RESOURCES).filter(|r| r.namespaced);
         let mut paths = Vec::new();
         for kind in kinds {
             for entry in self.store.records.list(&kind.list_prefix(Some(namespace))).await?.0 {
@@ -295,8 +323,16 @@ impl Lab {
         if !paths.is_empty() {
             self.store.records.remove_all(paths).await?;
         }
-        Ok(if count > 0 { format!("with {count} objects in it") } else { String::new() })
+        Ok(match count {
+            0 => String::new(),
+            1 => "with 1 object in it".to_owned(),
+            n => format!("with {n} objects in it"),
+        })
     }
+}
+
+fn pool_cidr(pool: &Value) -> Option<Cidr> {
+    pool.pointer("/spec/cidr")?.as_str()?.parse().ok()
 }
 
 fn is_namespace(meaning: &Meaning) -> bool {

@@ -191,7 +191,7 @@ fn objects_are_applied_once_and_deleted_with_their_namespace() {
     assert_eq!(apply(), ["unchanged", "unchanged", "skipped"]);
     lab.ok(&["fault", "kill-store"]);
     assert_eq!(apply(), ["unchanged", "unchanged", "skipped"]);
-    assert!(lab.ok(&["delete", "ns", "shop"]).contains("with 1 objects in it"));
+    assert!(lab.ok(&["delete", "ns", "shop"]).contains("with 1 object in it"));
     assert_eq!(apply(), ["applied", "applied", "skipped"]);
     std::fs::write(&file, "kind: Pod\n---\na: [\n").unwrap();
     let bad = run(&lab.name, &["apply", "-f", file.to_str().unwrap()]);

@@ -36,6 +36,12 @@ pub(crate) fn matrix(context: &Context, args: &MatrixArgs) -> anyhow::Result<Exi
     let style = Style { each: args.each, ports: args.ports, colour: context.terminal.colour };
     table::emit(args.output.output, &report, |r| render(r, style))?;
     if args.output.output == Output::Table {
+        if summary.probes == 0 {
+            context.terminal.warn(
+                "there is nobody to ask: start pods with `lab apply` or `lab pod add`, or see the globs",
+            );
+            return Ok(ExitCode::SUCCESS);
+        }
         context.terminal.progress(&format!(
             "{} probes in {:.1} s: {}",
             summary.probes,

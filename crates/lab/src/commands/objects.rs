@@ -1,7 +1,7 @@
 //! `lab apply` and `lab delete`.
 
 use super::Context;
-use crate::apply::{Applied, Outcome};
+use crate::apply::{Action, Applied, Outcome};
 use crate::args::{Output, OutputArg};
 use crate::objects::{self, Meaning};
 use crate::request::Request;
@@ -22,7 +22,7 @@ pub(crate) fn apply(
     output: OutputArg,
 ) -> anyhow::Result<ExitCode> {
     let documents = read(files, true)?;
-    report(context, &Request::Apply { documents, wait }, output)
+    report(context, &Request::Apply { documents, wait }, false, output)
 }
 
 pub(crate) fn delete(
@@ -43,16 +43,23 @@ pub(crate) fn delete(
             documents
         }
     };
-    report(context, &Request::Delete { documents }, output)
+    report(context, &Request::Delete { documents }, !object.is_empty(), output)
 }
 
-fn report(context: &Context, request: &Request, output: OutputArg) -> anyhow::Result<ExitCode> {
+fn report(
+    context: &Context,
+    request: &Request,
+    by_name: bool,
+    output: OutputArg,
+) -> anyhow::Result<ExitCode> {
     let applied: Applied = context.ask(request)?;
+    // Asked for by name, an object that is not there is a mistake.
+    let missing = by_name && applied.outcomes.iter().any(|o| o.result == Action::Absent);
     table::emit(output.output, &applied, |a| render(&a.outcomes))?;
     if output.output == Output::Table {
         context.terminal.progress(&summary(&applied.outcomes));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if missing { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn render(outcomes: &[Outcome]) -> String {
