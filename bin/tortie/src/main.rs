@@ -1,9 +1,10 @@
 //! The one binary: every daemon and the command line. Dispatch only; each component parses and runs itself.
 
+mod completion;
 mod store;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -31,6 +32,10 @@ enum Command {
     Node(tortie_ctl::node::Args),
     /// Look inside
     Debug(tortie_ctl::debug::Args),
+    /// Definitions of the kinds, ready for kubectl apply
+    Crds(tortie_ctl::crds::Args),
+    /// Completions for a shell: source <(tortie completion bash)
+    Completion(completion::Args),
     /// The version
     Version,
 }
@@ -63,6 +68,11 @@ fn dispatch(command: Command, out: &mut impl Write) -> Result<ExitCode> {
         Command::Policy(args) => tortie_ctl::policy::run(args, out),
         Command::Node(args) => tortie_ctl::node::run(args, out),
         Command::Debug(args) => tortie_ctl::debug::run(args, out),
+        Command::Crds(args) => tortie_ctl::crds::run(&args, out),
+        Command::Completion(args) => {
+            completion::write(&args, Cli::command(), out)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Version => {
             writeln!(out, "tortie {}", env!("CARGO_PKG_VERSION"))?;
             Ok(ExitCode::SUCCESS)

@@ -2,7 +2,8 @@
 
 use crate::commands::crud::{self, Action, Selection};
 use crate::commands::{
-    Common, Failure, Outcome, Scope, Surroundings, datastore, get, ipam, label, patch, version,
+    Common, Failure, Outcome, Scope, Surroundings, datastore, explain, get, ipam, label, patch, selector,
+    version,
 };
 use clap::{Args as ClapArgs, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::io::Write;
@@ -127,6 +128,19 @@ enum Command {
         #[command(subcommand)]
         command: Option<DatastoreCommand>,
     },
+    /// Tell what a kind or a field is and what values it takes
+    Explain {
+        /// KIND, or KIND.path.to.field
+        path: String,
+        /// Show the fields of fields too
+        #[arg(long)]
+        recursive: bool,
+    },
+    /// Label selectors
+    Selector {
+        #[command(subcommand)]
+        command: Option<SelectorCommand>,
+    },
     /// Display the version of this binary
     Version {
         #[command(flatten)]
@@ -137,6 +151,23 @@ enum Command {
         /// Poll for changes to the cluster information at this interval
         #[arg(long)]
         poll: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum SelectorCommand {
+    /// Check whether a selector is well formed, what it means, and what it selects
+    Check {
+        /// The expression
+        selector: String,
+        /// Labels to try it on: key=value,... (again for another thing)
+        #[arg(long = "labels")]
+        labels: Vec<String>,
+        /// List the endpoints and network sets of the datastore that it selects by their own labels
+        #[arg(long)]
+        live: bool,
+        #[command(flatten)]
+        config: Config,
     },
 }
 
@@ -223,6 +254,11 @@ pub fn main(arguments: &[String]) -> ExitCode {
         err: &mut std::io::stderr(),
     };
     ExitCode::from(run(arguments, &mut world))
+}
+
+/// The client's arguments, as `calicoctl` has them.
+pub fn command() -> clap::Command {
+    Program::command()
 }
 
 /// Runs the client on parsed arguments, with the process's own streams and environment.
@@ -332,6 +368,16 @@ async fn dispatch(args: Args, name: &str, world: &mut Surroundings<'_>) -> Outco
         }
         Command::Version { config, client, poll } => {
             version::run(&version::Options { client, poll }, &common(config), world).await
+        }
+        Command::Explain { path, recursive } => explain::run(&path, recursive, world),
+        Command::Selector { command: None } => help(&["selector"], name, world),
+        Command::Selector { command: Some(SelectorCommand::Check { selector, labels, live, config }) } => {
+            let selector = selector::check(&selector::Options { selector, labels }, world)?;
+            if live {
+                let client = common(config).client(world).await?;
+                selector::live(&selector, &client, world).await?;
+            }
+            Ok(())
         }
         Command::Ipam { command: None } => help(&["ipam"], name, world),
         Command::Ipam {

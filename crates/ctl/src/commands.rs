@@ -2,10 +2,12 @@
 
 pub(crate) mod crud;
 pub(crate) mod datastore;
+pub(crate) mod explain;
 pub(crate) mod get;
 pub(crate) mod ipam;
 pub(crate) mod label;
 pub(crate) mod patch;
+pub(crate) mod selector;
 pub(crate) mod version;
 
 use crate::client::{self, Client, ClientError, ConfigError, Datastore, Environment};

@@ -1,5 +1,7 @@
 //! `tortie debug`: looks inside, for developers and for comparison with other implementations.
 
+mod convert;
+
 use anyhow::Result;
 use clap::{Args as ClapArgs, Subcommand};
 use std::io::Write;
@@ -19,6 +21,17 @@ enum Command {
         /// The suite
         suite: String,
     },
+    /// Convert Kubernetes and projectcalico.org/v3 documents to keys and values of the model, as JSON lines
+    Convert {
+        /// The file; '-' for stdin
+        #[arg(short, long)]
+        filename: String,
+    },
+    /// Replay recorded updates through the calculation (not yet there)
+    Replay {
+        /// The recording
+        file: String,
+    },
 }
 
 /// Runs the command.
@@ -27,5 +40,12 @@ pub fn run(args: Args, out: &mut impl Write) -> Result<ExitCode> {
         Command::Conform { suite } => {
             crate::conform::run(&suite, &mut std::io::stdin().lock(), &mut std::io::BufWriter::new(out))
         }
+        Command::Convert { filename } => {
+            let mut out = std::io::BufWriter::new(out);
+            convert::run(&filename, &mut std::io::stdin().lock(), &mut out, &mut std::io::stderr())
+        }
+        Command::Replay { file } => anyhow::bail!(
+            "cannot replay {file:?}: this command is reserved for recordings of the calculation, which this version does not make; use `tortie lab` to run a scenario"
+        ),
     }
 }

@@ -6,6 +6,7 @@ pub mod calicoctl;
 pub mod client;
 mod commands;
 pub mod conform;
+pub mod crds;
 pub mod debug;
 pub mod node;
 pub mod output;
