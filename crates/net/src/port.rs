@@ -27,7 +27,11 @@ impl PortRange {
 
 impl fmt::Display for PortRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.first == self.last { write!(f, "{}", self.first) } else { write!(f, "{}:{}", self.first, self.last) }
+        if self.first == self.last {
+            write!(f, "{}", self.first)
+        } else {
+            write!(f, "{}:{}", self.first, self.last)
+        }
     }
 }
 
@@ -71,9 +75,11 @@ impl FromStr for Port {
 
     fn from_str(text: &str) -> Result<Self, PortParseError> {
         let err = |reason| PortParseError { text: text.to_owned(), reason };
-        let number = |t: &str| t.parse::<u32>().map_err(|_| err("expected a number")).and_then(|n| {
-            u16::try_from(n).map_err(|_| err("port numbers end at 65535"))
-        });
+        let number = |t: &str| {
+            t.parse::<u32>()
+                .map_err(|_| err("expected a number"))
+                .and_then(|n| u16::try_from(n).map_err(|_| err("port numbers end at 65535")))
+        };
         if let Some((first, last)) = text.split_once(':') {
             let (first, last) = (number(first)?, number(last)?);
             if last < first {
@@ -132,9 +138,11 @@ mod tests {
 
     #[test]
     fn parses_and_prints() {
-        for (text, want) in
-            [("80", Port::number(80)), ("1:65535", Port::Range(PortRange { first: 1, last: 65535 })), ("http", Port::Named("http".into()))]
-        {
+        for (text, want) in [
+            ("80", Port::number(80)),
+            ("1:65535", Port::Range(PortRange { first: 1, last: 65535 })),
+            ("http", Port::Named("http".into())),
+        ] {
             let port: Port = text.parse().unwrap();
             assert_eq!(port, want);
             assert_eq!(port.to_string(), text);

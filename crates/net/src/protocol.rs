@@ -13,13 +13,16 @@ pub struct Protocol(pub u8);
 
 /// Text that is no protocol.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a protocol: expected TCP, UDP, ICMP, ICMPv6, SCTP, UDPLite or a number from 1 to 255")]
+#[error(
+    "{text:?} is not a protocol: expected TCP, UDP, ICMP, ICMPv6, SCTP, UDPLite or a number from 1 to 255"
+)]
 pub struct ProtocolParseError {
     /// The text as given.
     pub text: String,
 }
 
-const NAMES: [(u8, &str); 6] = [(6, "TCP"), (17, "UDP"), (1, "ICMP"), (58, "ICMPv6"), (132, "SCTP"), (136, "UDPLite")];
+const NAMES: [(u8, &str); 6] =
+    [(6, "TCP"), (17, "UDP"), (1, "ICMP"), (58, "ICMPv6"), (132, "SCTP"), (136, "UDPLite")];
 
 impl Protocol {
     /// ICMP for IPv4.

@@ -57,11 +57,7 @@ pub(crate) fn parse_identity(bytes: &[u8]) -> Option<&str> {
 fn identifier(mark: [u8; 8], nonce: Nonce) -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     const HALF: u16 = 0x8000;
-    if mark == FLOOD_MARK {
-        HALF | nonce.number as u16
-    } else {
-        NEXT.fetch_add(1, Ordering::Relaxed) & !HALF
-    }
+    if mark == FLOOD_MARK { HALF | nonce.number as u16 } else { NEXT.fetch_add(1, Ordering::Relaxed) & !HALF }
 }
 
 /// An echo request for a raw socket. The kernel adds the ICMPv6 checksum.

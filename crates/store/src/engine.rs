@@ -249,8 +249,13 @@ impl Engine {
         }
         let refused = self.shared().queue.push(Job::Commit { ops, reply: Box::new(reply) });
         if let Err((job, reason)) = refused {
-            job.refuse(self.shared().unavailable("commit", reason));
+            self.refuse(job, "commit", reason);
         }
+    }
+
+    fn refuse(&self, job: Job, doing: &str, reason: &str) {
+        let reason = self.shared().failure.get().map_or(reason, String::as_str);
+        job.refuse(self.shared().unavailable(doing, reason));
     }
 
     /// Changes of keys under `prefix` after `revision`.
@@ -263,7 +268,7 @@ impl Engine {
         let (reply, answer) = oneshot::channel();
         let reply = Box::new(move |result| drop(reply.send(result)));
         if let Err((job, reason)) = self.shared().queue.push(Job::Compact { revision, reply }) {
-            job.refuse(self.shared().unavailable("compact", reason));
+            self.refuse(job, "compact", reason);
         }
         self.answer("compact", answer).await.map(|_| ())
     }

@@ -555,6 +555,10 @@ fn bgp_kinds() {
         "spec.keepOriginalNextHop",
     );
     judge(PEER, json!({"ttlSecurity": 256}), Form, "spec.ttlSecurity");
+}
+
+#[test]
+fn bgp_filters() {
     let filter = |key: &str, rule: Value, by: By, path: &str| {
         judge("BGPFilter", json!({ key: [rule] }), by, &format!("spec.{key}[0]{path}"));
     };

@@ -57,10 +57,7 @@ impl Writer {
                 Taken::Nothing => self.round(Vec::new()),
                 Taken::Jobs(jobs) => self.round(jobs),
             };
-            if let Err(error) = outcome {
-                let reason = format!("the file cannot be written any more: {error}");
-                tracing::error!(path = %self.shared.path.display(), %error, "the store cannot write any more");
-                let _ = self.shared.failure.set(reason);
+            if outcome.is_err() {
                 return;
             }
             self.report_progress();
@@ -101,6 +98,9 @@ impl Writer {
                 Ok(())
             }
             Err(error) => {
+                tracing::error!(path = %self.shared.path.display(), %error, "the store cannot write any more");
+                let reason = format!("the file cannot be written any more: {error}");
+                let _ = self.shared.failure.set(reason);
                 for (reply, _) in answers {
                     reply(Err(self.shared.unavailable("commit", format!("{error}; the outcome is unknown"))));
                 }
