@@ -3,6 +3,7 @@
 //!
 //! Exactly one answer per request, in order; nothing else on stdout. A request that makes the code panic gets an error.
 
+mod graph;
 mod http;
 mod ipam;
 mod k8s;
@@ -26,6 +27,7 @@ pub(crate) type Answer = Map<String, Value>;
 
 const SUITES: &[(&str, Suite)] = &[
     ("app_policy_http", http::answer),
+    ("calc_graph", graph::answer),
     ("ipam", ipam::answer),
     ("k8s_conversion", k8s::answer),
     ("policy_semantics", policy_semantics),
@@ -97,34 +99,4 @@ fn policy_semantics(request: &Value) -> Answer {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ask(suite: &str, lines: &str) -> (String, bool) {
-        let mut out = Vec::new();
-        let status = run(suite, &mut lines.as_bytes(), &mut out).unwrap();
-        (String::from_utf8(out).unwrap(), status == ExitCode::SUCCESS)
-    }
-
-    #[test]
-    fn one_answer_a_line_in_order() {
-        let (out, ok) = ask(
-            "selectors",
-            "{\"id\":\"a\",\"op\":\"eval\",\"selector\":\"has(x)\",\"labels\":{\"x\":\"1\"}}\nnonsense\n{\"id\":\"c\",\"op\":\"parse\",\"selector\":\"((\"}\n{\"id\":\"d\",\"op\":\"frob\"}\n",
-        );
-        let answers: Vec<Value> = out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-        assert!(ok);
-        assert_eq!(answers[0], json!({"id": "a", "match": true}));
-        assert!(
-            answers[1]["error"].is_string()
-                && answers[2]["error"].is_string()
-                && answers[3]["skip"].is_string()
-        );
-        assert_eq!((answers[2]["id"].as_str(), answers.len()), (Some("c"), 4));
-    }
-
-    #[test]
-    fn an_unknown_suite_says_nothing_on_stdout() {
-        assert_eq!(ask("nonsense", "{}\n"), (String::new(), false));
-    }
-}
+mod tests;

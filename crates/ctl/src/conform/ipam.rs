@@ -2,19 +2,20 @@
 
 use super::{Answer, error, only, skip, text};
 use serde_json::{Value, json};
-use tortie_blocks::{Pool, PoolQuery, select_pools};
+use tortie_blocks::{Pool, PoolQuery, RejectReason, select_pools};
 use tortie_model::value::StringMap;
 use tortie_net::{Cidr, Family};
 
 /// Answers one request.
 pub(crate) fn answer(request: &Value) -> Answer {
     match text(request, "op") {
-        "select_pools" => select(request).map_or_else(error, |pools| only("pools", pools)),
+        "select_pools" => select(request).unwrap_or_else(error),
         other => skip(format!("op {other:?} is not known")),
     }
 }
 
-fn select(request: &Value) -> Result<Vec<String>, String> {
+/// The pools; beside them, which were left out because they cannot be read. Those do not stop the others.
+fn select(request: &Value) -> Result<Answer, String> {
     let number = |field: &str| {
         request.get(field).and_then(Value::as_u64).and_then(|n| u8::try_from(n).ok()).unwrap_or_default()
     };
@@ -50,7 +51,13 @@ fn select(request: &Value) -> Result<Vec<String>, String> {
             list("pools").iter().zip(&pools).find(|(_, p)| std::ptr::eq(*p, pool)).map(|(spec, _)| spec);
         spec.map_or_else(|| pool.cidr.to_string(), |spec| text(spec, "cidr").to_owned())
     };
-    Ok(selection.pools.into_iter().map(written).collect())
+    let broken = selection.rejected.iter().filter(|r| r.reason == RejectReason::BadSelector);
+    let broken: Vec<String> = broken.map(ToString::to_string).collect();
+    let mut answer = only("pools", selection.pools.into_iter().map(written).collect::<Vec<_>>());
+    if !broken.is_empty() {
+        answer.insert("error".to_owned(), broken.join("; ").into());
+    }
+    Ok(answer)
 }
 
 fn labels(value: Option<&Value>) -> StringMap {
