@@ -137,7 +137,12 @@ async fn users_are_authenticated_and_kept_to_what_they_may() {
     for error in outside {
         assert!(matches!(error, StoreError::Denied { .. }), "{error}");
     }
-    // A restart forgets all tokens: a new one is fetched without the caller noticing.
+    // A new password ends all tokens of the user; another is fetched without the caller noticing.
+    let change =
+        format!("echo pass | etcdctl {endpoint} --user root:secret user passwd calico --interactive=false");
+    run("sh", etcd.directory(), &["-c", &change]);
+    let revision =
+        store.commit(vec![put_when("/calico/a", "2", Precondition::Revision(revision))]).await.unwrap();
     etcd.kill();
     soon("the end of the watch", async { while watch.next().await.is_ok() {} }).await;
     etcd.launch();
