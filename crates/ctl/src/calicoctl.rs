@@ -187,6 +187,31 @@ enum IpamCommand {
         #[arg(long)]
         show_configuration: bool,
     },
+    /// Release a Calico assigned IP address
+    Release {
+        #[command(flatten)]
+        config: Config,
+        /// IP address to release
+        #[arg(long)]
+        ip: Option<String>,
+    },
+    /// Configure IPAM
+    Configure {
+        #[command(flatten)]
+        config: Config,
+        /// Set StrictAffinity to true/false
+        #[arg(long)]
+        strictaffinity: Option<String>,
+        /// Set the maximum number of blocks that can be affine to a host
+        #[arg(long)]
+        max_blocks_per_host: Option<String>,
+        /// Control whether KubeVirt VMs retain persistent IP addresses (Enabled|Disabled)
+        #[arg(long)]
+        kubevirt_ip_persistence: Option<String>,
+        /// Set the minimum time between release and re-allocation of an IP address
+        #[arg(long)]
+        ip_cooldown_seconds: Option<u32>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -385,6 +410,27 @@ async fn dispatch(args: Args, name: &str, world: &mut Surroundings<'_>) -> Outco
         } => {
             let options = ipam::Options { ip, blocks: show_blocks, configuration: show_configuration };
             ipam::show(&options, &common(config), world).await
+        }
+        Command::Ipam { command: Some(IpamCommand::Release { config, ip }) } => {
+            ipam::release(ip.as_deref(), &common(config), world).await
+        }
+        Command::Ipam {
+            command:
+                Some(IpamCommand::Configure {
+                    config,
+                    strictaffinity,
+                    max_blocks_per_host,
+                    kubevirt_ip_persistence,
+                    ip_cooldown_seconds,
+                }),
+        } => {
+            let settings = ipam::Settings {
+                strict_affinity: strictaffinity,
+                max_blocks_per_host,
+                kubevirt_ip_persistence,
+                ip_cooldown_seconds,
+            };
+            ipam::configure(&settings, &common(config), world).await
         }
         Command::Datastore { command: None } => help(&["datastore"], name, world),
         Command::Datastore { command: Some(DatastoreCommand::Migrate { command: None }) } => {

@@ -3,6 +3,7 @@
 //! Keys, values and side effects are those of Calico's own client, so that both can work on one datastore. Objects are
 //! JSON values in the order in which Calico writes them. Must not print.
 
+mod addresses;
 mod cascade;
 mod config;
 mod error;

@@ -3,6 +3,7 @@
 use super::initialize::kind;
 use super::{Client, ClientError, ObjectName, part_mut, text};
 use serde_json::Value;
+use std::net::IpAddr;
 use tortie_api::v3::ResourceType;
 use tortie_blocks::Block;
 use tortie_model::Key;
@@ -53,6 +54,9 @@ impl Client {
 
     async fn before_node(&self, id: &ObjectName) -> Result<(), ClientError> {
         let node = id.name.as_str();
+        for ip in self.addresses_of(node).await? {
+            self.release_address(ip).await?;
+        }
         for (of, field) in [("WorkloadEndpoint", "/spec/node"), ("BGPPeer", "/spec/node")] {
             let of = kind(of);
             for object in self.list(of, None).await?.items {
@@ -69,6 +73,32 @@ impl Client {
         let own = format!("node.{node}");
         self.remove(kind("FelixConfiguration"), "", &own).await?;
         self.remove(kind("BGPConfiguration"), "", &own).await
+    }
+
+    /// Addresses of a node's workloads and tunnels.
+    async fn addresses_of(&self, node: &str) -> Result<Vec<IpAddr>, ClientError> {
+        let mut texts = Vec::new();
+        for endpoint in self.list(kind("WorkloadEndpoint"), None).await?.items {
+            if text(&endpoint, "/spec/node") == node {
+                let networks = endpoint["spec"]["ipNetworks"].as_array().into_iter().flatten();
+                texts.extend(networks.filter_map(|n| n.as_str().map(str::to_owned)));
+            }
+        }
+        match self.get(kind("Node"), "", node).await {
+            Ok(node) => {
+                let tunnels = [
+                    "/spec/bgp/ipv4IPIPTunnelAddr",
+                    "/spec/ipv4VXLANTunnelAddr",
+                    "/spec/ipv6VXLANTunnelAddr",
+                    "/spec/wireguard/interfaceIPv4Address",
+                    "/spec/wireguard/interfaceIPv6Address",
+                ];
+                texts.extend(tunnels.iter().map(|field| text(&node, field).to_owned()));
+            }
+            Err(ClientError::NotFound(_)) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(texts.iter().filter_map(|t| t.split('/').next()?.parse().ok()).collect())
     }
 
     async fn remove(&self, of: &ResourceType, namespace: &str, name: &str) -> Result<(), ClientError> {

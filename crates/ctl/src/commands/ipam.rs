@@ -1,12 +1,10 @@
-//! ipam show: how full pools and blocks are, and what an address is used for.
+//! ipam show, release, configure: how full pools and blocks are, what an address is used for, and settings.
 
 use super::{Common, Failure, Outcome, Surroundings};
 use crate::client::Client;
 use std::net::IpAddr;
 use tortie_api::v3;
 use tortie_blocks::{Block, Pool, PoolUsage, Reservations};
-use tortie_model::Key;
-use tortie_model::value::IpamConfig;
 use tortie_net::{Cidr, Family};
 
 /// Options of the command.
@@ -137,11 +135,7 @@ fn ordinal(block: Cidr, ip: IpAddr) -> Option<usize> {
 }
 
 async fn configuration(client: &Client, world: &mut Surroundings<'_>) -> Outcome {
-    let key = Key::IpamConfig.to_path().unwrap_or_default();
-    let config: IpamConfig = match client.store().get(&key).await? {
-        Some(entry) => serde_json::from_slice(&entry.value)?,
-        None => IpamConfig::default(),
-    };
+    let config = client.ipam_configuration().await?;
     let persistence = config.kubevirt_vm_address_persistence.clone().unwrap_or_else(|| "Enabled".to_owned());
     let rows = [
         ("StrictAffinity", config.strict_affinity.to_string()),
@@ -153,6 +147,84 @@ async fn configuration(client: &Client, world: &mut Surroundings<'_>) -> Outcome
     let rows: Vec<Vec<String>> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
     world.out.write_all(boxed(&["PROPERTY", "VALUE"], 2, &rows).as_bytes())?;
     Ok(())
+}
+
+/// Releases one address, whoever has it.
+pub(crate) async fn release(ip: Option<&str>, common: &Common, world: &mut Surroundings<'_>) -> Outcome {
+    let Some(ip) = ip.filter(|ip| !ip.is_empty()) else {
+        return Err(Failure::new("an address must be given: ipam release --ip ADDRESS"));
+    };
+    let client = common.client(world).await?;
+    let Ok(address) = ip.parse() else {
+        return Err(Failure::OnStdout(format!("invalid IP address specified: {ip}")));
+    };
+    if !client.release_address(address).await? {
+        return Err(Failure::new(format!("IP address {address} is not assigned")));
+    }
+    writeln!(world.out, "Successfully released IP address {address}")?;
+    Ok(())
+}
+
+/// New settings; what is not given stays.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Settings {
+    pub(crate) strict_affinity: Option<String>,
+    pub(crate) max_blocks_per_host: Option<String>,
+    pub(crate) kubevirt_ip_persistence: Option<String>,
+    pub(crate) ip_cooldown_seconds: Option<u32>,
+}
+
+/// Changes settings of the address management.
+pub(crate) async fn configure(given: &Settings, common: &Common, world: &mut Surroundings<'_>) -> Outcome {
+    let client = common.client(world).await?;
+    let mut config = client.ipam_configuration().await?;
+    let mut told = Vec::new();
+    if let Some(text) = &given.strict_affinity {
+        config.strict_affinity = truth(text)
+            .ok_or_else(|| Failure::new("invalid value. Use true or false to set strictaffinity"))?;
+        told.push(format!("StrictAffinity to: {}", config.strict_affinity));
+    }
+    if let Some(text) = &given.max_blocks_per_host {
+        config.max_blocks_per_host = text.parse().map_err(|_| {
+            Failure::new(format!("invalid value {text} for --max-blocks-per-host. Use a number"))
+        })?;
+        told.push(format!("MaxBlocksPerHost to: {text}"));
+    }
+    if let Some(text) = &given.kubevirt_ip_persistence {
+        if !["Enabled", "Disabled"].contains(&text.as_str()) {
+            let problem = "invalid value for --kubevirt-ip-persistence. Use Enabled or Disabled";
+            return Err(Failure::new(problem));
+        }
+        config.kubevirt_vm_address_persistence = Some(text.clone());
+        told.push(format!("KubeVirtVMAddressPersistence to: {text}"));
+    }
+    if let Some(seconds) = given.ip_cooldown_seconds {
+        config.ip_cooldown_seconds = seconds;
+        told.push(format!("IPCooldownSeconds to: {seconds}"));
+    }
+    if told.is_empty() {
+        return Err(Failure::new("at least one configuration option must be specified"));
+    }
+    if !config.strict_affinity && !config.auto_allocate_blocks {
+        return Err(Failure::new("StrictAffinity and AutoAllocateBlocks cannot both be disabled"));
+    }
+    if config.max_blocks_per_host > 0 && !config.strict_affinity {
+        return Err(Failure::new("MaxBlocksPerHost requires StrictAffinity to be enabled"));
+    }
+    client.set_ipam_configuration(&config).await?;
+    for line in told {
+        writeln!(world.out, "Successfully set {line}")?;
+    }
+    Ok(())
+}
+
+/// A truth value as Go reads it.
+fn truth(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
 }
 
 /// A table in a box; columns from `right` on are aligned to the right.

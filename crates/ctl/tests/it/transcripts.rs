@@ -469,6 +469,52 @@ fn nodes_take_what_is_theirs_with_them() {
 }
 
 #[test]
+fn addresses_are_released_and_settings_changed() {
+    on_each(|b| {
+        let mut allocations = vec![Value::Null; 64];
+        allocations[..3].fill(json!(0));
+        let unallocated: Vec<usize> = (3..64).collect();
+        let key = "/calico/ipam/v2/assignment/ipv6/block/fd00::-122";
+        let handle = "/calico/ipam/v2/handle/h";
+        b.put(
+            key,
+            &json!({"cidr": "fd00::/122", "affinity": "host:n1", "allocations": allocations,
+                "unallocated": unallocated, "attributes": [{"handle_id": "h"}], "sequenceNumber": 5}),
+        );
+        b.put(handle, &json!({"block": {"fd00::/122": 3}, "deleted": false}));
+        assert_eq!(b.ok("ipam release --ip=fd00::1", ""), "Successfully released IP address fd00::1\n");
+        let block = b.stored(key).unwrap();
+        assert_eq!((&block["allocations"][1], &block["allocations"][2]), (&Value::Null, &json!(0)));
+        assert_eq!(block["unallocated"].as_array().unwrap().last(), Some(&json!(1)));
+        assert_eq!(b.stored(handle).unwrap()["block"], json!({"fd00::/122": 2}));
+        b.fails("ipam release --ip=fd00::1", "", "is not assigned");
+        b.fails("ipam release --ip=10.0.0.1", "", "is not assigned");
+        b.fails("ipam release", "", "--ip");
+        // A node that goes takes the addresses of its tunnels with it; those of others stay.
+        let node = "apiVersion: projectcalico.org/v3\nkind: Node\nmetadata: {name: n1}\nspec: {ipv6VXLANTunnelAddr: 'fd00::2'}\n";
+        b.ok("create -f -", node);
+        b.ok("delete node n1", "");
+        assert_eq!(b.stored(handle).unwrap()["block"], json!({"fd00::/122": 1}));
+        b.ok("ipam release --ip=fd00::", "");
+        assert_eq!(b.stored(handle), None);
+
+        b.fails("ipam configure", "", "at least one");
+        b.fails("ipam configure --max-blocks-per-host=5", "", "requires StrictAffinity");
+        b.fails("ipam configure --strictaffinity=maybe", "", "true or false");
+        assert_eq!(
+            b.ok("ipam configure --strictaffinity=true --max-blocks-per-host=5 --ip-cooldown-seconds=60", ""),
+            "Successfully set StrictAffinity to: true\nSuccessfully set MaxBlocksPerHost to: 5\nSuccessfully set IPCooldownSeconds to: 60\n"
+        );
+        let stored = b.stored("/calico/ipam/v2/config").unwrap();
+        assert_eq!(
+            stored,
+            json!({"strict_affinity": true, "auto_allocate_blocks": true, "maxBlocksPerHost": 5, "ipCooldownSeconds": 60})
+        );
+        assert_eq!(b.ok("get ipamconfig", "").lines().count(), 2);
+    });
+}
+
+#[test]
 fn an_unusable_datastore_is_told_on_stdout() {
     let nowhere = |name: &str| (name == "ETCD_ENDPOINTS").then(|| "http://127.0.0.1:1".to_owned());
     let done = run_in(&nowhere, "get tiers", "");
