@@ -39,8 +39,13 @@ impl Value {
             Key::IpamHandle(_) => json(bytes).map(Self::IpamHandle),
             Key::IpamConfig => json(bytes).map(Self::IpamConfig),
             Key::Wireguard(_) => json(bytes).map(Self::Wireguard),
-            Key::Resource(_)
-            | Key::AgentStatus { .. }
+            Key::Resource(resource) => json(bytes).map(|mut object| {
+                if POLICIES.contains(&resource.kind.as_str()) {
+                    written_name(&mut object);
+                }
+                Self::Resource(Arc::new(object))
+            }),
+            Key::AgentStatus { .. }
             | Key::LastAgentStatus { .. }
             | Key::WorkloadStatus { .. }
             | Key::HostEndpointStatus { .. } => json(bytes).map(|v| Self::Resource(Arc::new(v))),
@@ -85,6 +90,36 @@ impl Value {
     }
 }
 
+/// Kinds whose stored name can differ from the one that the user wrote.
+const POLICIES: [&str; 4] =
+    ["NetworkPolicy", "GlobalNetworkPolicy", "StagedNetworkPolicy", "StagedGlobalNetworkPolicy"];
+
+/// Annotation with the metadata that the user wrote, as JSON.
+const WRITTEN_METADATA: &str = "projectcalico.org/metadata";
+
+/// Gives a policy back its name: older writers put the tier before it, and the name into an annotation.
+fn written_name(policy: &mut serde_json::Value) {
+    let tier = policy.pointer("/spec/tier").and_then(serde_json::Value::as_str).unwrap_or_default();
+    let in_default = matches!(tier, "" | "default");
+    let Some(metadata) = policy.get_mut("metadata").and_then(serde_json::Value::as_object_mut) else {
+        return;
+    };
+    let annotation = metadata
+        .get_mut("annotations")
+        .and_then(serde_json::Value::as_object_mut)
+        .and_then(|annotations| annotations.remove(WRITTEN_METADATA));
+    let annotated = annotation
+        .as_ref()
+        .and_then(serde_json::Value::as_str)
+        .and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok())
+        .and_then(|written| Some(written.get("name")?.as_str()?.to_owned()));
+    let stored = metadata.get("name").and_then(serde_json::Value::as_str).unwrap_or_default();
+    let stripped = stored.strip_prefix("default.").filter(|_| in_default).map(str::to_owned);
+    if let Some(name) = annotated.or(stripped) {
+        metadata.insert("name".to_owned(), name.into());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,5 +154,27 @@ mod tests {
         assert!(matches!(Value::parse(&Key::ReadyFlag, b"yes"), Ok(Value::Ready(false))));
         let error = Value::parse(&Key::Tier("t".into()), b"{").unwrap_err();
         assert_eq!(error.to_string(), "cannot read the value of /calico/v1/policy/tier/t/metadata");
+    }
+
+    #[test]
+    fn policies_have_the_name_that_was_written() {
+        let key = Key::Resource(crate::ResourceKey {
+            kind: "NetworkPolicy".into(),
+            namespace: "a".into(),
+            name: "default.b".into(),
+        });
+        for (raw, name) in [
+            (r#"{"metadata":{"name":"default.b"},"spec":{"tier":"default"}}"#, "b"),
+            (r#"{"metadata":{"name":"default.b"}}"#, "b"),
+            (r#"{"metadata":{"name":"default.b"},"spec":{"tier":"t"}}"#, "default.b"),
+            (
+                r#"{"metadata":{"name":"default.b","annotations":{"projectcalico.org/metadata":"{\"name\":\"c\"}"}}}"#,
+                "c",
+            ),
+        ] {
+            let Ok(Value::Resource(object)) = Value::parse(&key, raw.as_bytes()) else { panic!("{raw}") };
+            assert_eq!(object["metadata"]["name"], name, "{raw}");
+            assert_eq!(object.pointer("/metadata/annotations/projectcalico.org~1metadata"), None);
+        }
     }
 }
