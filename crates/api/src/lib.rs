@@ -8,6 +8,7 @@
 //! Pure: no I/O, no clock. Types are faithful (what was read can be written again, unknown fields included);
 //! judging values is a step of its own.
 
+pub mod admit;
 pub mod crd;
 pub mod document;
 pub mod duration;

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use tortie_api::admit::admit;
 use tortie_api::v3;
 use tortie_net::Cidr;
 use tortie_scenario::{ObjectId, Pod as Wish, pods_of};
@@ -84,7 +85,15 @@ pub(crate) enum Purpose {
 pub(crate) fn understand(documents: Vec<Value>, purpose: Purpose) -> anyhow::Result<Vec<Meaning>> {
     let (good, bad): (Vec<_>, Vec<_>) = documents.into_iter().map(meaning).partition(Result::is_ok);
     let mut problems: Vec<String> = bad.into_iter().filter_map(Result::err).collect();
-    for meaning in good.iter().flatten() {
+    let mut good: Vec<Meaning> = good.into_iter().flatten().collect();
+    for meaning in &mut good {
+        if let (Purpose::Write, Meaning::Stored { id, object, .. } | Meaning::Workload { id, object }) =
+            (purpose, &mut *meaning)
+        {
+            problems.extend(admit(object).iter().map(|p| format!("{id}: {p}")));
+        }
+    }
+    for meaning in &good {
         if let (Purpose::Write, Meaning::Stored { path, object, .. }) = (purpose, meaning) {
             problems.extend(truth::judge(path, object).iter().filter(|d| d.fatal).map(ToString::to_string));
         }
@@ -92,7 +101,7 @@ pub(crate) fn understand(documents: Vec<Value>, purpose: Purpose) -> anyhow::Res
     if !problems.is_empty() {
         bail!("nothing was done:\n  {}", problems.join("\n  "));
     }
-    Ok(good.into_iter().flatten().collect())
+    Ok(good)
 }
 
 impl Lab {

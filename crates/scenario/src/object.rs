@@ -4,6 +4,7 @@ use crate::problem::Problem;
 use serde_json::Value;
 use std::fmt;
 use std::sync::Arc;
+use tortie_api::admit::admit;
 use tortie_api::document::{Document, Position};
 use tortie_api::v3::ResourceType;
 use tortie_api::{k8s, v3};
@@ -156,12 +157,20 @@ pub(crate) fn meaning(value: &Value, origin: Origin, problems: &mut Vec<Problem>
         }
     }
     match resource {
-        _ if workload => Some(Meaning::Workload { id, value, origin }),
+        _ if workload => {
+            for problem in admit(&mut value) {
+                problems.push(origin.problem(&problem.path, problem.message));
+            }
+            Some(Meaning::Workload { id, value, origin })
+        }
         Some(resource) => {
             if id.group == "crd.projectcalico.org"
                 && let Some(fields) = value.as_object_mut()
             {
                 fields.insert("apiVersion".to_owned(), v3::API_VERSION.into());
+            }
+            for problem in admit(&mut value) {
+                problems.push(origin.problem(&problem.path, problem.message));
             }
             let path = resource.path(&id.namespace, &id.name);
             let object = Object { id, path, value, origin: Some(origin) };

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ const TICK: Duration = Duration::from_millis(1);
 /// After a pause that was not ours (a busy machine), at most this many packets are caught up with at once.
 const LONGEST_BURST: u64 = 1000;
 /// SYN segments come from these ports in turn, so that each is a new connection to a firewall.
-const FIRST_PORT: u16 = 20_000;
+const FIRST_PORT: u16 = 12_000;
 const PORTS: u32 = 20_000;
 
 #[derive(Clone)]
@@ -55,6 +55,9 @@ struct Lane {
     sequence: u32,
 }
 
+/// Source ports of UDP floods, below the range from which the kernel gives ports to probes.
+const FLOOD_PORTS: std::ops::Range<u16> = 12_000..32_000;
+
 /// A socket that only sends: whatever comes back is not even queued.
 pub(super) fn open(host: &Host, family: Family, proto: Proto) -> io::Result<Socket> {
     const RETURN: u16 = 0x06;
@@ -63,11 +66,30 @@ pub(super) fn open(host: &Host, family: Family, proto: Proto) -> io::Result<Sock
         _ => socket::open_raw(family, proto)?,
     };
     socket.attach_filter(&[SockFilter::new(RETURN, 0, 0, 0)])?;
+    if proto == Proto::Udp {
+        bind_apart(&socket, family)?;
+    }
     if let (Proto::Tcp, Some(address)) = (proto, host.address(family)) {
         // The checksum of our segments holds for this source only.
         socket.bind(&SocketAddr::new(address, 0).into())?;
     }
     Ok(socket)
+}
+
+/// Binds a UDP socket to a port that no probe ever has: a flood must not ride on a connection that was allowed before.
+fn bind_apart(socket: &Socket, family: Family) -> io::Result<()> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let any = tortie_net::Cidr::any(family).addr();
+    let mut last = io::Error::from(io::ErrorKind::AddrInUse);
+    for _ in 0..64 {
+        let port =
+            FLOOD_PORTS.start + (NEXT.fetch_add(1, Ordering::Relaxed) % FLOOD_PORTS.len() as u32) as u16;
+        match socket.bind(&SocketAddr::new(any, port).into()) {
+            Ok(()) => return Ok(()),
+            Err(e) => last = e,
+        }
+    }
+    Err(last)
 }
 
 impl Sender {
