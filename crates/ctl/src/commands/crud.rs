@@ -160,7 +160,6 @@ async fn apply(client: &Client, resource: &Resource) -> Result<(), ClientError> 
         Err(ClientError::Exists(_) | ClientError::Unsupported { .. }) => {
             client.update(resource.kind, resource.value.clone()).await.map(drop)
         }
-        // A pool that is there may not be told apart from a new one that overlaps it.
         done => done.map(drop),
     }
 }

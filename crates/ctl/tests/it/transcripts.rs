@@ -54,7 +54,10 @@ fn create_writes_what_calico_writes() {
         });
         assert_eq!(stored, expected);
         let text = stored.to_string();
-        assert!(text.starts_with("{\"kind\"") || !text.is_empty());
+        assert!(
+            text.starts_with(r#"{"kind":"NetworkPolicy","apiVersion":"projectcalico.org/v3","metadata":{"#),
+            "{text}"
+        );
         let keys = b.keys();
         assert_eq!(
             keys,
