@@ -18,6 +18,12 @@ impl Lab {
         waits.into_iter().collect()
     }
 
+    /// Nodes that nobody waits for.
+    pub(crate) fn absent(&self) -> Vec<String> {
+        let away = |n: &&std::sync::Arc<Node>| !n.has_agent() || !self.fabric.is_connected(n.name());
+        self.nodes.iter().filter(away).map(|n| n.name().to_owned()).collect()
+    }
+
     /// Routes to a node that is cut off go away, rightly.
     fn all_connected(&self) -> bool {
         self.nodes.iter().all(|n| self.fabric.is_connected(n.name()))

@@ -161,6 +161,12 @@ impl Lab {
                 if wait {
                     sink.progress("waiting until all nodes enforce it").await;
                     self.wait_enforced(applied.revision).await?;
+                    for node in self.absent() {
+                        sink.progress(format!(
+                            "{node} does not enforce it: its agent is stopped, or it is cut off"
+                        ))
+                        .await;
+                    }
                 }
                 Ok(serde_json::to_value(applied)?)
             }

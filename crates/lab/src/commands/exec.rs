@@ -19,6 +19,7 @@ pub(crate) fn exec(context: &Context, target: &str, command: &[String]) -> anyho
     let mut client = Client::connect(&context.dir)?;
     let place: Place = client.call(&Request::Place { target: target.to_owned() }, &mut |_| {})?;
     let cwd = std::env::current_dir().ok();
+    let path = path_with_self();
     // While the connection is open the supervisor lives, so its process id is not reused.
     join(client.supervisor_pid()?, &place.netns).with_context(|| format!("cannot enter {target}"))?;
     drop(client);
@@ -38,11 +39,22 @@ pub(crate) fn exec(context: &Context, target: &str, command: &[String]) -> anyho
         .args(arguments)
         .envs(place.env)
         .env("TORTIE_LAB", context.dir.name())
+        .env("PATH", path)
         .current_dir(cwd)
         .status()
         .with_context(|| format!("cannot run {program:?} in {target}"))?;
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
     Ok(ExitCode::from(code.clamp(0, 255) as u8))
+}
+
+/// Where programs are looked for: beside this executable too, so that `tortie` is found wherever it lies.
+fn path_with_self() -> std::ffi::OsString {
+    let mut path = std::env::var_os("PATH").unwrap_or_else(|| crate::process::PATH.into());
+    if let Some(dir) = std::env::current_exe().ok().as_deref().and_then(Path::parent) {
+        path.push(":");
+        path.push(dir);
+    }
+    path
 }
 
 /// Moves this process into the namespaces of process `pid`, and into the network namespace `netns` there. Children are in its

@@ -84,6 +84,13 @@ fn run_group(
                 spec.name
             );
         }
+        let pods: Vec<crate::pods::PodRow> = context.ask(&Request::Pods)?;
+        if !pods.is_empty() {
+            let (name, count) = (&spec.name, pods.len());
+            context.terminal.warn(&format!(
+                "lab {name:?} is cleared for the scenarios: its {count} pods and all objects go"
+            ));
+        }
     }
     for (index, scenario) in group.iter().enumerate() {
         let keep = args.keep && index + 1 == group.len();

@@ -14,6 +14,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::io::ErrorKind;
+use std::net::IpAddr;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -51,6 +52,16 @@ pub(crate) fn check_pools(pools: &[Cidr], plan: &Plan) -> anyhow::Result<()> {
         }
         if let Some(other) = pools.iter().take(i).find(|other| other.overlaps(*pool)) {
             bail!("pool {pool} overlaps pool {other}: give each family pools of their own");
+        }
+        let (first, family) = (pool.addr(), pool.family());
+        let special = match first {
+            IpAddr::V4(a) => a.is_link_local(),
+            IpAddr::V6(a) => a.is_unicast_link_local() || a.to_ipv4_mapped().is_some(),
+        };
+        if special || first.is_loopback() || first.is_multicast() || pool.is_any() {
+            bail!(
+                "pool {pool} cannot be given to pods: choose a private {family} range, as 10.65.0.0/16 or fd65::/64"
+            );
         }
         let widest = if pool.family() == Family::V4 { 26 } else { 122 };
         if pool.len() > widest {
