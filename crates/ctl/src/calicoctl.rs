@@ -194,6 +194,12 @@ enum IpamCommand {
         /// IP address to release
         #[arg(long)]
         ip: Option<String>,
+        /// Release all leaked addresses from the report
+        #[arg(long)]
+        from_report: Vec<String>,
+        /// Force release of leaked addresses
+        #[arg(long)]
+        force: bool,
     },
     /// Configure IPAM
     Configure {
@@ -211,6 +217,36 @@ enum IpamCommand {
         /// Set the minimum time between release and re-allocation of an IP address
         #[arg(long)]
         ip_cooldown_seconds: Option<u32>,
+    },
+    /// Compare what address management holds with what nodes and workloads use
+    Check {
+        #[command(flatten)]
+        config: Config,
+        /// Print all IPs that are checked
+        #[arg(long)]
+        show_all_ips: bool,
+        /// Print all IPs that are leaked or not allocated properly
+        #[arg(long)]
+        show_problem_ips: bool,
+        /// Path to output report file
+        #[arg(short, long)]
+        output: Option<String>,
+        /// Path to Kubeconfig file
+        #[arg(long)]
+        kubeconfig: Option<String>,
+    },
+    /// Split an IP pool into the specified number of smaller IP pools
+    Split {
+        /// How many
+        number: String,
+        #[command(flatten)]
+        config: Config,
+        /// CIDR of the IP pool to split
+        #[arg(long)]
+        cidr: Option<String>,
+        /// Name of the IP pool to split
+        #[arg(long)]
+        name: Option<String>,
     },
 }
 
@@ -411,8 +447,12 @@ async fn dispatch(args: Args, name: &str, world: &mut Surroundings<'_>) -> Outco
             let options = ipam::Options { ip, blocks: show_blocks, configuration: show_configuration };
             ipam::show(&options, &common(config), world).await
         }
-        Command::Ipam { command: Some(IpamCommand::Release { config, ip }) } => {
-            ipam::release(ip.as_deref(), &common(config), world).await
+        Command::Ipam { command: Some(IpamCommand::Release { config, ip, from_report, force }) } => {
+            if from_report.is_empty() {
+                return ipam::release(ip.as_deref(), &common(config), world).await;
+            }
+            let options = ipam::reports::Options { reports: from_report, force };
+            ipam::reports::run(&options, &common(config), world).await
         }
         Command::Ipam {
             command:
@@ -431,6 +471,17 @@ async fn dispatch(args: Args, name: &str, world: &mut Surroundings<'_>) -> Outco
                 ip_cooldown_seconds,
             };
             ipam::configure(&settings, &common(config), world).await
+        }
+        Command::Ipam {
+            command:
+                Some(IpamCommand::Check { config, show_all_ips, show_problem_ips, output, kubeconfig: _ }),
+        } => {
+            let options =
+                ipam::check::Options { all: show_all_ips, problems: show_problem_ips, report: output };
+            ipam::check::run(&options, &common(config), world).await
+        }
+        Command::Ipam { command: Some(IpamCommand::Split { number, config, cidr, name }) } => {
+            ipam::split::run(&ipam::split::Options { number, cidr, name }, &common(config), world).await
         }
         Command::Datastore { command: None } => help(&["datastore"], name, world),
         Command::Datastore { command: Some(DatastoreCommand::Migrate { command: None }) } => {

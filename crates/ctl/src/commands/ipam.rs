@@ -1,5 +1,9 @@
 //! ipam show, release, configure: how full pools and blocks are, what an address is used for, and settings.
 
+pub(crate) mod check;
+pub(crate) mod reports;
+pub(crate) mod split;
+
 use super::{Common, Failure, Outcome, Surroundings};
 use crate::client::Client;
 use std::net::IpAddr;
