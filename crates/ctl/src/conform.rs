@@ -36,6 +36,8 @@ const SUITES: &[(&str, Suite)] = &[
     ("trace_update_processors", processors::answer),
     ("validator_crd", validator::answer),
     ("validator_v3", validator::answer),
+    ("felix_config", tortie_felix_config::conform::answer_config),
+    ("felix_config_params", tortie_felix_config::conform::answer_params),
 ];
 
 /// Runs a suite from `input` to `out` until the end of input.
