@@ -3,7 +3,7 @@
 use crate::{say, setup, tidy};
 use anyhow::{Context, Result, bail};
 use std::ffi::OsStr;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 /// Runs a command and fails with its name if it does.
@@ -47,15 +47,52 @@ pub(crate) fn test(args: &[String]) -> Result<()> {
     sh("cargo", &cargo)?;
     let tortie = build(false)?;
     sh(&tortie, &["policy", "test", "lab/scenarios"])?;
-    sh(&tortie, &["lab", "run", "lab/scenarios", "--name", "xtask-test"])
+    sh(&tortie, &["lab", "run", "lab/scenarios", "--name", "xtask-test"])?;
+    let few = ["lab/scenarios/default-deny-ingress.yaml", "lab/scenarios/agent-restart.yaml"];
+    let mut run = vec!["lab", "run", "--restart-agents", "--datastore", "etcd", "--name", "xtask-etcd"];
+    run.extend(few);
+    sh(&tortie, &run)?;
+    unprivileged(&tortie, few[0])
+}
+
+/// Root is not needed: the same, as nobody. Only where this is root, who else is not anyway.
+fn unprivileged(tortie: &str, scenario: &str) -> Result<()> {
+    let root = Command::new("id").arg("-u").output().is_ok_and(|o| o.stdout.starts_with(b"0\n"));
+    if !root {
+        return Ok(());
+    }
+    let dir = std::env::temp_dir().join(format!("tortie-nobody-{}", std::process::id()));
+    let path = |name: &str| dir.join(name).display().to_string();
+    std::fs::create_dir_all(&dir)?;
+    std::fs::copy(tortie, path("tortie"))?;
+    std::fs::copy(format!("{tortie}-cni"), path("tortie-cni"))?;
+    std::fs::copy(scenario, path("scenario.yaml"))?;
+    let own = format!("{dir}", dir = dir.display());
+    sh("chown", &["-R", "65534:65534", &own])?;
+    let runtime = format!("XDG_RUNTIME_DIR={own}");
+    let outcome = sh(
+        "setpriv",
+        &[
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            "env",
+            &runtime,
+            &path("tortie"),
+            "lab",
+            "run",
+            &path("scenario.yaml"),
+        ],
+    );
+    std::fs::remove_dir_all(&dir)?;
+    outcome
 }
 
 /// What is too long for every change.
 pub(crate) fn deep() -> Result<()> {
     setup::packages()?;
     let tortie = build(true)?;
-    // SAFETY of the environment: xtask is single-threaded.
-    sh("env", &["PROPTEST_CASES=2000", "cargo", "test", "--workspace", "--release"])?;
+    sh("env", &["PROPTEST_CASES=2000", "ORACLE_ROUNDS=400", "cargo", "test", "--workspace", "--release"])?;
     for datastore in ["embedded", "etcd"] {
         let name = format!("xtask-deep-{datastore}");
         sh(
@@ -66,12 +103,67 @@ pub(crate) fn deep() -> Result<()> {
     Ok(())
 }
 
-/// Benchmarks.
+/// Benchmarks: the whole path in a lab, then its parts beside their peers or bounds; `parts` or `lab` for one of the two.
 pub(crate) fn bench(args: &[String]) -> Result<()> {
     setup::packages()?;
-    let _ = build(true)?;
+    let only = args.first().map(String::as_str);
+    let tortie = build(true)?;
+    plugin(&tortie)?;
+    if only != Some("parts") {
+        let name = "xtask-bench";
+        sh(&tortie, &["lab", "up", "--quiet", "--nodes", "2", "--name", name])?;
+        let measured = sh(&tortie, &["lab", "bench", "--name", name]);
+        sh(&tortie, &["lab", "down", "--quiet", "--name", name])?;
+        measured?;
+        sh(&tortie, &["lab", "run", "lab/scenarios/shop.yaml", "--name", name])?;
+    }
+    if only != Some("lab") {
+        sh("cargo", &["run", "--quiet", "--release", "-p", "tortie-kernel-nft", "--example", "nft_bench"])?;
+        sh("cargo", &["bench", "--quiet", "-p", "tortie-kernel-net"])?;
+        sh("cargo", &["bench", "--quiet", "-p", "tortie-probe"])?;
+        sh("cargo", &["bench", "--quiet", "-p", "tortie-calc"])?;
+        sh(
+            "cargo",
+            &[
+                "run",
+                "--quiet",
+                "--release",
+                "-p",
+                "tortie-store-suite",
+                "--bin",
+                "store-bench",
+                "--",
+                "--etcd",
+            ],
+        )?;
+    }
+    Ok(())
+}
+
+/// Sizes of the binaries, and how long the plugin takes from its start to its end.
+fn plugin(tortie: &str) -> Result<()> {
+    const STARTS: u32 = 200;
     sh("cargo", &["build", "--quiet", "--profile", "cni", "-p", "tortie-cni-bin"])?;
-    let mut run = vec!["run", "--quiet", "--release", "-p", "tortie-bench", "--"];
-    run.extend(args.iter().map(String::as_str));
-    sh("cargo", &run)
+    let cni = tortie.replace("/release/tortie", "/cni/tortie-cni");
+    for (name, path) in [("tortie", tortie), ("tortie-cni", cni.as_str())] {
+        let bytes = std::fs::metadata(path).with_context(|| format!("{path} was not built"))?.len();
+        say(&format!("{name:<12} {:>8.2} MB", bytes as f64 / 1e6));
+    }
+    let mut times = Vec::new();
+    for _ in 0..STARTS {
+        let started = Instant::now();
+        let status = Command::new(&cni)
+            .env("CNI_COMMAND", "VERSION")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .status()?;
+        times.push(started.elapsed());
+        if !status.success() {
+            bail!("{cni}: {status}");
+        }
+    }
+    times.sort();
+    let at = |q: usize| times.get(times.len() * q / 100).copied().unwrap_or_default().as_secs_f64() * 1e3;
+    say(&format!("tortie-cni, fork to exit: p50 {:.2} ms, p99 {:.2} ms ({STARTS} starts)", at(50), at(99)));
+    Ok(())
 }
