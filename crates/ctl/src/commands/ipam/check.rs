@@ -82,7 +82,7 @@ pub(crate) async fn run(options: &Options, common: &Common, world: &mut Surround
     writeln!(world.out, "Checking IPAM for inconsistencies...\n")?;
     let owners = owners(&client, world).await?;
     let (mut report, used_handles) = allocations(&client, &owners, world).await?;
-    report.version = CALICO_VERSION.to_owned();
+    CALICO_VERSION.clone_into(&mut report.version);
     report.cluster_guid = client::text(&information, "/spec/clusterGUID").to_owned();
     report.cluster_type = client::text(&information, "/spec/clusterType").to_owned();
     report.cluster_information_revision = client::text(&information, "/metadata/resourceVersion").to_owned();
