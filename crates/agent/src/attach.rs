@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tortie_agent_api::{ApiError, Attachment, CniArgs, code};
 use tortie_ipam::{HandleId, Ipam};
+use tortie_kernel_net::conntrack::flush_addresses;
 use tortie_kernel_net::pod::{self, PodSpec};
 use tortie_kernel_net::{AddressFilter, NetNs, Netlink};
 use tortie_model::names;
@@ -140,7 +141,11 @@ impl Attacher {
         let host = self.parts.host.clone();
         let link = {
             let spec = spec.clone();
-            tokio::task::spawn_blocking(move || pod::attach(&host, &netns, &spec))
+            tokio::task::spawn_blocking(move || {
+                // Connections of whoever had the addresses before are not this pod's.
+                forget_connections(&host, &spec.addresses);
+                pod::attach(&host, &netns, &spec)
+            })
         };
         let (link, policy) = tokio::join!(link, policy);
         policy.map_err(|e| {
@@ -208,12 +213,19 @@ impl Attacher {
                 Err(e) => note(fail(code::KERNEL, format!("interface of {}: {e}", subject(args)), "")),
             }
         }
-        if let Err(e) = self.parts.ipam.release_by_handle(&handle(args)).await {
-            note(fail(
+        match self.parts.ipam.release_by_handle(&handle(args)).await {
+            Ok(released) => {
+                let host = self.parts.host.clone();
+                let forget = tokio::task::spawn_blocking(move || forget_connections(&host, &released));
+                if let Err(e) = forget.await {
+                    note(fail(code::KERNEL, format!("connections of {}: {e}", subject(args)), ""));
+                }
+            }
+            Err(e) => note(fail(
                 code::DATASTORE,
                 format!("addresses of {} are not released: {}", subject(args), chain(&e)),
                 "reconciliation releases them later",
-            ));
+            )),
         }
         first.map_or(Ok(()), Err)
     }
@@ -371,6 +383,20 @@ impl Attacher {
         }
         locks.entry(path.to_owned()).or_default().clone()
     }
+}
+
+/// Makes the host forget the tracked connections of addresses. A failure is no reason to refuse a pod its network.
+fn forget_connections(host: &Netlink, addresses: &[IpAddr]) {
+    let forgotten = host.namespace().run(|| flush_addresses(addresses));
+    let error = match &forgotten {
+        Ok(Ok(count)) => {
+            tracing::debug!(?addresses, count, "tracked connections forgotten");
+            return;
+        }
+        Ok(Err(error)) => chain(error),
+        Err(error) => chain(error),
+    };
+    tracing::warn!(?addresses, %error, "tracked connections of these addresses may survive, and with them what policy let through earlier");
 }
 
 fn pod_path(args: &CniArgs) -> Result<String, ApiError> {

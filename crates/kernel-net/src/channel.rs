@@ -275,7 +275,7 @@ impl AsFd for Channel {
 }
 
 /// The error in an acknowledgement, or at the end of a dump; `None` means success.
-fn decode_error(message: Received<'_>) -> Result<Option<KernelError>, TransportError> {
+pub(crate) fn decode_error(message: Received<'_>) -> Result<Option<KernelError>, TransportError> {
     let Some((code, rest)) = message.payload.split_first_chunk::<4>() else {
         // The end of a dump may be empty.
         return match message.kind {

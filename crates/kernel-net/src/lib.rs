@@ -3,7 +3,7 @@
 //! A thin, synchronous driver over rtnetlink. [`Netlink`] is a socket bound to the namespace in which it was opened;
 //! [`Batch`] puts many changes into few system calls and reports errors item by item; [`Monitor`] reports changes made by
 //! anybody; [`NetNs`] runs closures inside another namespace without ever moving the caller's thread; [`pod`] wires
-//! a pod's interface to its node.
+//! a pod's interface to its node; [`conntrack`] forgets the connections of an address.
 //!
 //! Nothing here decides what ought to exist: callers plan, this crate touches the kernel and says what the kernel
 //! answered. It must not depend on an async runtime, a datastore or the calculation.
@@ -11,6 +11,7 @@
 mod address;
 mod batch;
 mod channel;
+pub mod conntrack;
 mod error;
 mod link;
 mod monitor;

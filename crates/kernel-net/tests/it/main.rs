@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail loudly, too")]
 
 mod batch;
+mod conntrack;
 mod links;
 mod monitor;
 mod namespaces;
