@@ -9,6 +9,7 @@ mod policy;
 mod registry;
 #[cfg(test)]
 mod tests;
+pub mod validate;
 mod workload;
 
 pub use core::*;
