@@ -63,13 +63,13 @@ fn unprivileged(tortie: &str, scenario: &str) -> Result<()> {
     }
     let dir = std::env::temp_dir().join(format!("tortie-nobody-{}", std::process::id()));
     let path = |name: &str| dir.join(name).display().to_string();
-    std::fs::create_dir_all(&dir)?;
+    std::fs::create_dir_all(dir.join("run"))?;
     std::fs::copy(tortie, path("tortie"))?;
     std::fs::copy(format!("{tortie}-cni"), path("tortie-cni"))?;
     std::fs::copy(scenario, path("scenario.yaml"))?;
-    let own = format!("{dir}", dir = dir.display());
+    let own = dir.display().to_string();
     sh("chown", &["-R", "65534:65534", &own])?;
-    let runtime = format!("XDG_RUNTIME_DIR={own}");
+    let runtime = format!("XDG_RUNTIME_DIR={own}/run");
     let outcome = sh(
         "setpriv",
         &[
