@@ -3,8 +3,8 @@
 //! Whoever writes objects without an API server in between (the lab, scenarios, tests) goes through here, so that an
 //! object means the same everywhere.
 
-use crate::v3;
 use crate::validate::{Options, Problem, coerce, prepare_for_create, validate_value};
+use crate::{k8s, v3};
 use serde_json::Value;
 
 /// Fills in defaults; answers everything that is wrong. Kinds that are not known here pass.
@@ -15,7 +15,7 @@ pub fn admit(object: &mut Value) -> Vec<Problem> {
         prepare_for_create(object);
         return validate_value(object, Options::ALL);
     }
-    Vec::new()
+    k8s::validate::validate(object)
 }
 
 #[cfg(test)]

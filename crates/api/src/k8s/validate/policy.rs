@@ -38,9 +38,7 @@ pub(super) fn check(object: &Map, report: &mut Report) {
         None => return,
     };
     report.only("spec", spec, &["podSelector", "policyTypes", "ingress", "egress"]);
-    if !spec.contains_key("podSelector") {
-        report.say("spec.podSelector", "is missing; write {} for every pod of the namespace");
-    }
+    // A missing podSelector is an empty one, as in an API server: every pod of the namespace.
     selector::check("spec.podSelector", spec.get("podSelector"), report);
     types(spec.get("policyTypes"), report);
     rules("ingress", "from", spec, report);

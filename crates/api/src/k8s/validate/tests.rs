@@ -48,8 +48,6 @@ fn policies() {
         judge_spec(&spec, &[]);
     }
     for (spec, path) in [
-        (json!({}), "spec.podSelector"),
-        (json!(null), "spec.podSelector"),
         (json!([]), "spec"),
         (json!({"podSelector": []}), "spec.podSelector"),
         (json!({"podSelector": {"app": "web"}}), "spec.podSelector.app"),
@@ -311,4 +309,10 @@ fn messages_say_what_would_be_right() {
             "spec.ingress[0].ports[0].port: \"80\" is not valid; a name of a port has a letter; write a number without quotes"
         ]
     );
+}
+
+#[test]
+fn a_missing_pod_selector_is_an_empty_one() {
+    judge_spec(&json!({}), &[]);
+    judge_spec(&json!({"podSelector": null}), &[]);
 }
