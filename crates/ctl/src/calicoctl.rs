@@ -441,47 +441,8 @@ async fn dispatch(args: Args, name: &str, world: &mut Surroundings<'_>) -> Outco
             Ok(())
         }
         Command::Ipam { command: None } => help(&["ipam"], name, world),
-        Command::Ipam {
-            command: Some(IpamCommand::Show { config, ip, show_blocks, show_configuration }),
-        } => {
-            let options = ipam::Options { ip, blocks: show_blocks, configuration: show_configuration };
-            ipam::show(&options, &common(config), world).await
-        }
-        Command::Ipam { command: Some(IpamCommand::Release { config, ip, from_report, force }) } => {
-            if from_report.is_empty() {
-                return ipam::release(ip.as_deref(), &common(config), world).await;
-            }
-            let options = ipam::reports::Options { reports: from_report, force };
-            ipam::reports::run(&options, &common(config), world).await
-        }
-        Command::Ipam {
-            command:
-                Some(IpamCommand::Configure {
-                    config,
-                    strictaffinity,
-                    max_blocks_per_host,
-                    kubevirt_ip_persistence,
-                    ip_cooldown_seconds,
-                }),
-        } => {
-            let settings = ipam::Settings {
-                strict_affinity: strictaffinity,
-                max_blocks_per_host,
-                kubevirt_ip_persistence,
-                ip_cooldown_seconds,
-            };
-            ipam::configure(&settings, &common(config), world).await
-        }
-        Command::Ipam {
-            command:
-                Some(IpamCommand::Check { config, show_all_ips, show_problem_ips, output, kubeconfig: _ }),
-        } => {
-            let options =
-                ipam::check::Options { all: show_all_ips, problems: show_problem_ips, report: output };
-            ipam::check::run(&options, &common(config), world).await
-        }
-        Command::Ipam { command: Some(IpamCommand::Split { number, config, cidr, name }) } => {
-            ipam::split::run(&ipam::split::Options { number, cidr, name }, &common(config), world).await
+        Command::Ipam { command: Some(command) } => {
+            dispatch_ipam(command, args.allow_version_mismatch, world).await
         }
         Command::Datastore { command: None } => help(&["datastore"], name, world),
         Command::Datastore { command: Some(DatastoreCommand::Migrate { command: None }) } => {
@@ -492,6 +453,50 @@ async fn dispatch(args: Args, name: &str, world: &mut Surroundings<'_>) -> Outco
                 MigrateCommand::Lock { config } => datastore::set_ready(false, &common(config), world).await,
                 MigrateCommand::Unlock { config } => datastore::set_ready(true, &common(config), world).await,
             }
+        }
+    }
+}
+
+async fn dispatch_ipam(
+    command: IpamCommand,
+    allow_version_mismatch: bool,
+    world: &mut Surroundings<'_>,
+) -> Outcome {
+    let common = |config: Config| Common { config: config.config, allow_version_mismatch };
+    match command {
+        IpamCommand::Show { config, ip, show_blocks, show_configuration } => {
+            let options = ipam::Options { ip, blocks: show_blocks, configuration: show_configuration };
+            ipam::show(&options, &common(config), world).await
+        }
+        IpamCommand::Release { config, ip, from_report, force } => {
+            if from_report.is_empty() {
+                return ipam::release(ip.as_deref(), &common(config), world).await;
+            }
+            let options = ipam::reports::Options { reports: from_report, force };
+            ipam::reports::run(&options, &common(config), world).await
+        }
+        IpamCommand::Configure {
+            config,
+            strictaffinity,
+            max_blocks_per_host,
+            kubevirt_ip_persistence,
+            ip_cooldown_seconds,
+        } => {
+            let settings = ipam::Settings {
+                strict_affinity: strictaffinity,
+                max_blocks_per_host,
+                kubevirt_ip_persistence,
+                ip_cooldown_seconds,
+            };
+            ipam::configure(&settings, &common(config), world).await
+        }
+        IpamCommand::Check { config, show_all_ips, show_problem_ips, output, kubeconfig: _ } => {
+            let options =
+                ipam::check::Options { all: show_all_ips, problems: show_problem_ips, report: output };
+            ipam::check::run(&options, &common(config), world).await
+        }
+        IpamCommand::Split { number, config, cidr, name } => {
+            ipam::split::run(&ipam::split::Options { number, cidr, name }, &common(config), world).await
         }
     }
 }
