@@ -218,6 +218,13 @@ async fn wanted_addresses() {
     let borrowed = two.assign(want("n2", "b", &["10.0.7.8"])).await.unwrap();
     assert_eq!((borrowed[0], borrowed.len()), (ip("10.0.7.8"), 2));
     lab.config(json!({"strict_affinity": true, "auto_allocate_blocks": true})).await;
+    // The writer hears of it through its watch; what it grants may be based on settings a moment old.
+    let heard = async {
+        while !two.facts().await.unwrap().config.strict_affinity {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), heard).await.unwrap();
     assert_eq!(
         error(&two, want("n2", "c", &["10.0.7.9"])).await,
         "the requested address 10.0.7.9 is in block 10.0.7.0/26 of host:n1, and strictAffinity forbids borrowing it"
