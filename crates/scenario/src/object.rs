@@ -169,12 +169,15 @@ pub(crate) fn meaning(value: &Value, origin: Origin, problems: &mut Vec<Problem>
             {
                 fields.insert("apiVersion".to_owned(), v3::API_VERSION.into());
             }
-            for problem in admit(&mut value) {
-                problems.push(origin.problem(&problem.path, problem.message));
-            }
+            let refused = admit(&mut value);
+            let admitted = refused.is_empty();
+            problems.extend(refused.into_iter().map(|p| origin.problem(&p.path, p.message)));
             let path = resource.path(&id.namespace, &id.name);
             let object = Object { id, path, value, origin: Some(origin) };
-            problems.extend(object.problems());
+            // What is refused would only be found wrong a second time.
+            if admitted {
+                problems.extend(object.problems());
+            }
             Some(Meaning::Stored(object))
         }
         None if matches!(&*id.group, v3::GROUP | "crd.projectcalico.org") => {

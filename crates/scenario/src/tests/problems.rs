@@ -62,7 +62,7 @@ steps:
         s.yaml:15:3: nowhere.yaml: no such file or directory
         s.yaml:16:3: the object lacks apiVersion
         s.yaml:18:3: projectcalico.org/v3 has no kind NetworkPolicie
-        s.yaml:27:19: NetworkPolicy a/p: spec.ingress[0].from[0].ipBlock.cidr: "10.0.0.0/99" is not a CIDR; write it as 10.0.0.0/16 or fd00::/64; the rule is left out
+        s.yaml:27:19: "10.0.0.0/99" is no CIDR; write an address, a slash and a length, as 10.0.0.0/8 or fd00::/8
         s.yaml:31:5: the line names no pair of two different pods
         s.yaml:32:5: steps[0].expect[1]: unknown verdict "permit", expected allow, deny, reject or skip
         s.yaml:33:5: steps[0].expect[2]: expected `VERDICT FROM -> TO[:PORT[/PROTOCOL]] [ipv4|ipv6]`, found "allow a/one => a/two"
