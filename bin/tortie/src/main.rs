@@ -20,6 +20,8 @@ struct Cli {
 enum Command {
     /// The node agent: policy, routes, BGP configuration, CNI server
     Agent(tortie_agent::Args),
+    /// The CNI plugin's files on this node
+    Cni(tortie_cni_install::Args),
     /// A cluster in a box: nodes, pods, policies and packets on this machine
     Lab(tortie_lab::Args),
     /// The embedded datastore
@@ -46,7 +48,7 @@ fn main() -> ExitCode {
     if own_name.is_some_and(tortie_ctl::calicoctl::is_own_name) {
         return tortie_ctl::calicoctl::main(&arguments);
     }
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(without_component(arguments));
     let mut out = std::io::stdout();
     match dispatch(cli.command, &mut out) {
         Ok(status) => status,
@@ -59,9 +61,18 @@ fn main() -> ExitCode {
     }
 }
 
+/// Manifests written for Calico's combined image say `component cni install` where we say `cni install`.
+fn without_component(mut arguments: Vec<String>) -> Vec<String> {
+    if arguments.get(1).is_some_and(|a| a == "component") {
+        arguments.remove(1);
+    }
+    arguments
+}
+
 fn dispatch(command: Command, out: &mut impl Write) -> Result<ExitCode> {
     match command {
         Command::Agent(args) => tortie_agent::run(args),
+        Command::Cni(args) => tortie_cni_install::run(args),
         Command::Lab(args) => tortie_lab::run(args),
         Command::Store(args) => store::run(args),
         Command::Ctl(args) => Ok(tortie_ctl::calicoctl::run_args(args, out)),
