@@ -1,8 +1,11 @@
-//! Project tasks: `cargo xtask {demo, test, deep, tidy, bench, setup}`.
+//! Project tasks: `cargo xtask {demo, test, deep, tidy, bench, kube, setup}`.
 //!
 //! Wiring only: each task calls cargo, the product's own binaries, or `tidy`.
 
 mod demo;
+mod image;
+mod kube;
+mod oci;
 mod setup;
 mod tasks;
 mod tidy;
@@ -14,10 +17,13 @@ cargo xtask <task>
 
   demo    build, start a three-node cluster on this machine, run the shop, show who reaches whom, clean up
   test    install what the tests need, build, run every test and every scenario
-  deep    the long suites: more property cases, every scenario with killed agents, both datastores
+  deep    the long suites: every scenario as root, as nobody, on etcd, with killed agents; labs broken while they work;
+          more property cases; store faults. With words: only suites with one of them in their titles
   tidy    the rules of the house: floors, sizes, file headers, the crate table
   lint    format and clippy, as CI runs them
   bench   build with optimisation and print the benchmarks
+  kube    a real Kubernetes for the tests: `cargo xtask kube help`
+  image   the node's container image, without a container engine
   setup   only install the system packages that the other tasks need
 ";
 
@@ -30,10 +36,12 @@ fn main() -> ExitCode {
     let outcome = match task {
         "demo" => demo::run(),
         "test" => tasks::test(rest),
-        "deep" => tasks::deep(),
+        "deep" => tasks::deep(rest),
         "tidy" => tidy::run(),
         "lint" => tasks::lint(),
         "bench" => tasks::bench(rest),
+        "kube" => kube::run(rest),
+        "image" => image::build().map(|_| ()),
         "setup" => setup::packages(),
         "help" | "--help" | "-h" => {
             say(HELP);

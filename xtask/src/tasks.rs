@@ -3,8 +3,14 @@
 use crate::{say, setup, tidy};
 use anyhow::{Context, Result, bail};
 use std::ffi::OsStr;
+use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
+
+mod deep;
+
+pub(crate) use deep::deep;
 
 /// Runs a command and fails with its name if it does.
 pub(crate) fn sh<S: AsRef<OsStr>>(program: &str, args: &[S]) -> Result<()> {
@@ -28,8 +34,13 @@ pub(crate) fn build(release: bool) -> Result<String> {
         args.push("--release");
     }
     sh("cargo", &args)?;
-    let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
+    let target = target_dir().display().to_string();
     Ok(format!("{target}/{}/tortie", if release { "release" } else { "debug" }))
+}
+
+/// Where cargo puts what it builds.
+pub(crate) fn target_dir() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from)
 }
 
 /// Format and clippy.
@@ -55,52 +66,53 @@ pub(crate) fn test(args: &[String]) -> Result<()> {
     unprivileged(&tortie, few[0])
 }
 
+/// True if this is root.
+fn is_root() -> bool {
+    Command::new("id").arg("-u").output().is_ok_and(|o| o.stdout.starts_with(b"0\n"))
+}
+
 /// Root is not needed: the same, as nobody. Only where this is root, who else is not anyway.
 fn unprivileged(tortie: &str, scenario: &str) -> Result<()> {
-    let root = Command::new("id").arg("-u").output().is_ok_and(|o| o.stdout.starts_with(b"0\n"));
-    if !root {
+    if !is_root() {
         return Ok(());
     }
+    nobody(tortie, Path::new(scenario), |line| match line.split_first() {
+        Some((program, args)) => sh(program, args),
+        None => Ok(()),
+    })
+}
+
+/// Copies the binaries and a scenario, or a directory of them, to where nobody may read them; `run` gets the command line that runs
+/// them as nobody.
+fn nobody(tortie: &str, scenarios: &Path, run: impl FnOnce(&[String]) -> Result<()>) -> Result<()> {
     let dir = std::env::temp_dir().join(format!("tortie-nobody-{}", std::process::id()));
     let path = |name: &str| dir.join(name).display().to_string();
     std::fs::create_dir_all(dir.join("run"))?;
     std::fs::copy(tortie, path("tortie"))?;
     std::fs::copy(format!("{tortie}-cni"), path("tortie-cni"))?;
-    std::fs::copy(scenario, path("scenario.yaml"))?;
+    // Scenarios name manifests beside their directory.
+    sh("cp", &["-r", "lab", &path("lab")])?;
     let own = dir.display().to_string();
     sh("chown", &["-R", "65534:65534", &own])?;
-    let runtime = format!("XDG_RUNTIME_DIR={own}/run");
-    let outcome = sh(
+    let (runtime, scenarios) =
+        (format!("XDG_RUNTIME_DIR={own}/run"), dir.join(scenarios).display().to_string());
+    let tortie = path("tortie");
+    let line = [
         "setpriv",
-        &[
-            "--reuid=65534",
-            "--regid=65534",
-            "--clear-groups",
-            "env",
-            &runtime,
-            &path("tortie"),
-            "lab",
-            "run",
-            &path("scenario.yaml"),
-        ],
-    );
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        "env",
+        &runtime,
+        &tortie,
+        "lab",
+        "run",
+        "--quiet",
+        &scenarios,
+    ];
+    let outcome = run(&line.map(str::to_owned));
     std::fs::remove_dir_all(&dir)?;
     outcome
-}
-
-/// What is too long for every change.
-pub(crate) fn deep() -> Result<()> {
-    setup::packages()?;
-    let tortie = build(true)?;
-    sh("env", &["PROPTEST_CASES=2000", "ORACLE_ROUNDS=400", "cargo", "test", "--workspace", "--release"])?;
-    for datastore in ["embedded", "etcd"] {
-        let name = format!("xtask-deep-{datastore}");
-        sh(
-            &tortie,
-            &["lab", "run", "lab/scenarios", "--restart-agents", "--datastore", datastore, "--name", &name],
-        )?;
-    }
-    Ok(())
 }
 
 /// Benchmarks: the whole path in a lab, then its parts beside their peers or bounds; `parts` or `lab` for one of the two.

@@ -1,0 +1,91 @@
+//! `cargo xtask image`: the node's image, from a static build and Debian's BIRD, without a container engine.
+
+use crate::oci::{self, Image, Rootfs};
+use crate::{say, setup, tasks};
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Above this an image pull starts to count in a node's start.
+const LIMIT: u64 = 25 << 20;
+/// The name that `deploy/tortie.yaml` asks for.
+pub(crate) const NAME: &str = "localhost/tortie/node";
+const TARGET: &str =
+    if cfg!(target_arch = "aarch64") { "aarch64-unknown-linux-gnu" } else { "x86_64-unknown-linux-gnu" };
+
+/// Builds the image; answers the archive's path.
+pub(crate) fn build() -> Result<PathBuf> {
+    setup::packages()?;
+    let binaries = static_binaries()?;
+    let mut rootfs = Rootfs::default();
+    rootfs.copy(&binaries.join("tortie"), "usr/bin/tortie")?;
+    for name in ["calico", "calicoctl", "kubectl-calico"] {
+        rootfs.link(&format!("usr/bin/{name}"), "tortie");
+    }
+    rootfs.copy(&binaries.join("tortie-cni"), "opt/cni/bin/calico")?;
+    // hostPort and bandwidth are chained plugins of the CNI project.
+    for plugin in ["portmap", "bandwidth"] {
+        rootfs.copy(&Path::new("/usr/lib/cni").join(plugin), &format!("opt/cni/bin/{plugin}"))?;
+    }
+    with_libraries(&mut rootfs, Path::new("/usr/sbin/bird"), "usr/sbin/bird")?;
+    rootfs.directory("tmp", 0o1777);
+    rootfs.directory("var/run/calico", 0o755);
+    rootfs.directory("var/lib/calico", 0o755);
+    rootfs
+        .text("etc/passwd", "root:x:0:0:root:/:/sbin/nologin\nnobody:x:65534:65534:nobody:/:/sbin/nologin\n");
+    rootfs.text("etc/group", "root:x:0:\nnogroup:x:65534:\n");
+    rootfs.text("etc/nsswitch.conf", "hosts: files dns\n");
+    rootfs.text("etc/hosts", "127.0.0.1 localhost\n::1 localhost\n");
+
+    let version = env!("CARGO_PKG_VERSION");
+    let names = [format!("{NAME}:{version}")];
+    let image = Image {
+        names: &names,
+        entrypoint: &["/usr/bin/tortie"],
+        env: &["PATH=/usr/bin:/usr/sbin"],
+        labels: &[
+            ("org.opencontainers.image.title", "tortie".to_owned()),
+            ("org.opencontainers.image.version", version.to_owned()),
+        ],
+    };
+    let to = tasks::target_dir().join("tortie-node.tar");
+    let (size, digest) = oci::write(&rootfs, &image, &to)?;
+    say(&format!("{} {:.1} MB {digest}", to.display(), size as f64 / 1e6));
+    if size > LIMIT {
+        bail!("the image has {size} bytes; the limit is {LIMIT}");
+    }
+    Ok(to)
+}
+
+/// `tortie` and `tortie-cni` that need nothing of the system that they run on.
+fn static_binaries() -> Result<PathBuf> {
+    say("$ cargo build --profile image --target (static)");
+    let status = Command::new("cargo")
+        .args(["build", "--quiet", "--locked", "--profile", "image", "--target", TARGET])
+        .args(["-p", "tortie", "-p", "tortie-cni-bin"])
+        // Paths of this machine would make the image another one elsewhere.
+        .env("RUSTFLAGS", format!("-C target-feature=+crt-static --remap-path-prefix={}=/src", root()?))
+        .status()
+        .context("cargo cannot be run")?;
+    if !status.success() {
+        bail!("the static build failed: {status}");
+    }
+    Ok(tasks::target_dir().join(TARGET).join("image"))
+}
+
+fn root() -> Result<String> {
+    Ok(std::env::current_dir()?.display().to_string())
+}
+
+/// A dynamic executable with the libraries and the loader that it names, where it looks for them.
+fn with_libraries(rootfs: &mut Rootfs, program: &Path, path: &str) -> Result<()> {
+    rootfs.copy(program, path)?;
+    let output = Command::new("ldd").arg(program).output().context("ldd cannot be run")?;
+    let listing = String::from_utf8_lossy(&output.stdout);
+    for library in listing.split_whitespace().filter(|word| word.starts_with('/')) {
+        let real =
+            std::fs::canonicalize(library).with_context(|| format!("{library} of {}", program.display()))?;
+        rootfs.copy(&real, library.trim_start_matches('/'))?;
+    }
+    Ok(())
+}
