@@ -2,7 +2,7 @@
 
 use crate::say;
 use anyhow::{Context, Result, bail};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// (program, Debian package, what it is for).
@@ -24,10 +24,7 @@ pub(crate) fn packages() -> Result<()> {
         say(&format!("installing {package} (for {program}: {purpose})"));
     }
     let names: Vec<&str> = missing.iter().map(|(_, package, _)| *package).collect();
-    apt(&["update", "-qq"])?;
-    let mut install = vec!["install", "-y", "-qq", "--no-install-recommends"];
-    install.extend(&names);
-    apt(&install)?;
+    install(&names)?;
     for (program, package, _) in &missing {
         if !installed(program) {
             bail!("{program} is still missing after installing {package}");
@@ -36,11 +33,25 @@ pub(crate) fn packages() -> Result<()> {
     Ok(())
 }
 
+/// Installs Debian packages.
+pub(crate) fn install(packages: &[&str]) -> Result<()> {
+    apt(&["update", "-qq"])?;
+    let mut install = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    install.extend(packages);
+    apt(&install)
+}
+
 fn installed(program: &str) -> bool {
+    find(program).is_some()
+}
+
+/// Where a program is.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var("PATH").unwrap_or_default();
     path.split(':')
         .chain(["/usr/sbin", "/sbin", "/usr/local/sbin"])
-        .any(|dir| Path::new(dir).join(program).is_file())
+        .map(|dir| Path::new(dir).join(program))
+        .find(|file| file.is_file())
 }
 
 fn apt(args: &[&str]) -> Result<()> {

@@ -1,0 +1,36 @@
+//! `cargo xtask kube`: a real Kubernetes for the tests, from its Go modules.
+//!
+//! What is built is written in `xtask/kube/go.mod` and `go.sum`; what was built lies in a cache outside the tree, by a key of
+//! everything that it was built from. Building is all that happens here: clusters are the lab's.
+
+mod cache;
+mod go;
+mod programs;
+
+use crate::say;
+use anyhow::{Result, bail};
+
+const HELP: &str = "\
+cargo xtask kube <what>
+
+  binaries [--all]   build kube-apiserver and kubectl, or with --all everything that the tests run, unless cached
+  path               print the directory of the binaries; fails if kube-apiserver is not there
+
+KUBEBUILDER_ASSETS, if set, is where kube-apiserver, etcd and kubectl are taken from instead.
+TORTIE_CACHE says where the cache is (default: $XDG_CACHE_HOME/tortie, or ~/.cache/tortie).
+";
+
+/// Runs `cargo xtask kube`.
+pub(crate) fn run(args: &[String]) -> Result<()> {
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        [] | ["binaries"] => programs::provide(programs::Wanted::ApiServer),
+        ["binaries", "--all"] => programs::provide(programs::Wanted::All),
+        ["path"] => programs::print_path(),
+        ["help" | "--help" | "-h"] => {
+            say(HELP);
+            Ok(())
+        }
+        other => bail!("kube does not know {:?}\n\n{HELP}", other.join(" ")),
+    }
+}
