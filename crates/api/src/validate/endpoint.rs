@@ -2,7 +2,7 @@
 
 use super::format::Format;
 use super::schema::{
-    Report, Schema, anything, as_number, field, formatted, integer, list_of, object as table, one_of,
+    Report, Schema, anything, as_number, field, formatted, integer, list_of, object as table,
     protocol, text as any_text, within,
 };
 use super::{list, object, text};
@@ -156,13 +156,8 @@ pub(super) static NODE: Schema = table(&[
     field("vxlanTunnelMACAddrV6", formatted(Format::Mac)),
     field("orchRefs", list_of(&table(&[field("nodeName", any_text()), field("orchestrator", any_text())]))),
     field("wireguard", table(&[field("interfaceIPv4Address", IPV4), field("interfaceIPv6Address", IPV6)])),
-    field(
-        "addresses",
-        list_of(&table(&[
-            field("address", formatted(Format::Cidr)).always(),
-            field("type", one_of(&["CalicoNodeIP", "InternalIP", "ExternalIP"]).strict()),
-        ])),
-    ),
+    // Names are addresses too: what a cloud reports is passed on as it is.
+    field("addresses", list_of(&table(&[field("address", any_text()), field("type", any_text())]))),
     field(
         "interfaces",
         list_of(&table(&[field("name", any_text()), field("addresses", list_of(&any_text()))])),

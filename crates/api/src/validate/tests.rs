@@ -472,12 +472,8 @@ fn endpoints() {
     judge("Node", json!({"bgp": {"ipv4Address": "10.0.0.1/24", "asNumber": "64512"}}), Nobody, "");
     judge("Node", json!({"bgp": {}}), Form, "spec.bgp");
     judge("Node", json!({"bgp": {"ipv4Address": "fd00::1/64"}}), Form, "spec.bgp.ipv4Address");
-    judge(
-        "Node",
-        json!({"addresses": [{"address": "10.0.0.1", "type": "x"}]}),
-        Form,
-        "spec.addresses[0].type",
-    );
+    judge("Node", json!({"addresses": [{"address": "node.example", "type": "x"}]}), Nobody, "");
+    judge("Node", json!({"addresses": [{"address": 1}]}), Form, "spec.addresses[0].address");
     let mut node = thing("Node", json!({}));
     node["status"] = json!({"wireguardPublicKey": "x"});
     assert_eq!(paths(&node, FORM), ["status.wireguardPublicKey"]);
