@@ -18,7 +18,7 @@ use tortie_store::{EmbeddedClient, Store, StoreError};
 use tortie_store_etcd::EtcdStore;
 
 /// Version of Calico whose data and commands these are.
-pub(crate) const CALICO_VERSION: &str = "v3.33.0";
+pub(crate) use tortie_cluster::CALICO_VERSION;
 
 /// What a command may use of the world: standard streams and environment.
 pub struct Surroundings<'a> {

@@ -229,6 +229,16 @@ pub trait Store: Send + Sync {
         true
     }
 
+    /// True if a watch tells all changes in the order of their revisions. A store in which a prefix may span several
+    /// resources, each with a stream of its own (Kubernetes), keeps that order for each key only, and then:
+    /// - a list's revision is the least of those at which its parts were read; a watch from there tells again what
+    ///   parts that were read later show already, deletions too;
+    /// - [`WatchItem::Progress`] is told once every part has come that far: only that is a place to go on from;
+    /// - when one part's history is gone the whole watch ends with [`StoreError::Compacted`].
+    fn is_ordered(&self) -> bool {
+        true
+    }
+
     /// The value of one key.
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Entry>, StoreError>>;
 

@@ -28,9 +28,16 @@ struct Known {
 pub struct View {
     known: HashMap<Arc<str>, Known>,
     revision: u64,
+    /// Events come in order for each key only: what they say of the revision counts for their keys alone.
+    unordered: bool,
 }
 
 impl View {
+    /// A view of a store, which keeps all changes in order or not ([`tortie_store::Store::is_ordered`]).
+    pub fn new(is_ordered: bool) -> Self {
+        Self { unordered: !is_ordered, ..Self::default() }
+    }
+
     /// Revision up to which everything is known.
     pub fn revision(&self) -> u64 {
         self.revision
@@ -84,7 +91,7 @@ impl View {
                     if self.record(&key, revision, true) {
                         deltas.push(Delta { key, value: Some(value), revision });
                     }
-                    self.revision = self.revision.max(revision);
+                    self.seen(revision);
                 }
                 Event::Delete { key, revision } => {
                     let existed = self.known.get(&key).is_some_and(|k| k.exists);
@@ -94,11 +101,17 @@ impl View {
                     if self.known.get(&key).is_some_and(|k| !k.exists && k.revision <= revision) {
                         self.known.remove(&key);
                     }
-                    self.revision = self.revision.max(revision);
+                    self.seen(revision);
                 }
             }
         }
         deltas
+    }
+
+    fn seen(&mut self, revision: u64) {
+        if !self.unordered {
+            self.revision = self.revision.max(revision);
+        }
     }
 
     /// Everything up to `revision` has been seen.

@@ -10,8 +10,6 @@ use tortie_model::convert::wep_name::WepName;
 const METADATA_ANNOTATION: &str = "projectcalico.org/metadata";
 /// Names of policies that were made from those of Kubernetes begin so.
 const CONVERTED_PREFIX: &str = "knp.default.";
-/// Source of identities.
-const UUID: &str = "/proc/sys/kernel/random/uuid";
 
 /// Kinds that belong to a tier.
 pub(super) fn is_tiered(kind: &ResourceType) -> bool {
@@ -23,8 +21,7 @@ pub(super) fn is_tiered(kind: &ResourceType) -> bool {
 
 /// A fresh random UUID.
 pub(super) fn new_uid() -> Result<String, ClientError> {
-    let uid = std::fs::read_to_string(UUID).map_err(ClientError::Random)?;
-    Ok(uid.trim().to_owned())
+    tortie_cluster::new_uid().map_err(ClientError::Random)
 }
 
 /// Policies that were converted belong to Kubernetes.
