@@ -2,8 +2,8 @@
 
 use super::format::Format;
 use super::schema::{
-    Report, Schema, anything, as_number, field, formatted, integer, list_of, object as table,
-    protocol, text as any_text, within,
+    Report, Schema, anything, as_number, field, formatted, integer, list_of, object as table, protocol,
+    text as any_text, within,
 };
 use super::{list, object, text};
 use crate::{IntOrString, Map};
