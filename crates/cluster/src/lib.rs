@@ -2,7 +2,8 @@
 //!
 //! * [`ensure_initialized`]: information about the cluster and its tiers; every client makes what is missing;
 //! * [`prepare_node`]: a node's start: its addresses, its Node, the default pools, the default settings;
-//! * [`NodeSettings`]: the settings of one node, out of its environment, its file and the datastore's objects.
+//! * [`NodeSettings`]: the settings of one node, out of its environment, its file and the datastore's objects;
+//! * [`set_vxlan_address`]: what others must know of this node's end of tunnels.
 //!
 //! Objects have Calico's names and forms, so that its own components find them, and find nothing left to do. All is
 //! written by compare-and-swap, and everything may be repeated: what is there stays. Nothing here asks the machine:
@@ -14,6 +15,7 @@ mod node;
 mod object;
 mod pools;
 mod settings;
+mod tunnel;
 
 pub use detect::{Interface, InterfaceAddress, Machine, Method, MethodError};
 pub use initialize::{
@@ -23,3 +25,4 @@ pub use node::{NodeError, NodeSpec, Prepared, SpecError, prepare_node};
 pub use object::ObjectError;
 pub use pools::{PoolError, PoolSpec, PoolWish};
 pub use settings::NodeSettings;
+pub use tunnel::{TunnelError, set_vxlan_address};
