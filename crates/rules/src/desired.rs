@@ -12,6 +12,7 @@ use crate::ir::{
 use crate::policy::{self, Owner};
 use crate::table::{Dirty, Table};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use tortie_calc::update::{self, ActivePolicy, LocalWorkload, Member, SetId, SetKind, Update};
 use tortie_model::names::nftables as names;
@@ -31,6 +32,7 @@ pub struct Desired {
     interfaces: BTreeMap<String, BTreeSet<WorkloadId>>,
     sets: HashMap<SetId, IpSet>,
     pools: BTreeMap<Cidr, Arc<IpPool>>,
+    tunnels: bool,
     /// Whose rules a chain holds, for chains that an endpoint jumps to.
     owners: HashMap<ChainName, (Owner, Direction)>,
     stale: Stale,
@@ -109,6 +111,7 @@ impl Desired {
             interfaces: BTreeMap::new(),
             sets: HashMap::new(),
             pools: BTreeMap::new(),
+            tunnels: false,
             owners: HashMap::new(),
             stale: Stale::default(),
             table,
@@ -178,6 +181,22 @@ impl Desired {
             // Host endpoints have no chains yet.
             Update::Host(..) | Update::HostRemove(_) => {}
         }
+    }
+
+    /// Takes the addresses of nodes from which VXLAN may come; `None` if nobody tunnels, and VXLAN is none of our
+    /// business.
+    pub fn tunnel_ends(&mut self, ends: Option<&BTreeSet<IpAddr>>) {
+        let tunnels = ends.is_some();
+        if !std::mem::replace(&mut self.tunnels, tunnels) && !tunnels {
+            return;
+        }
+        for family in Family::ALL {
+            let name = names::ip_set(family, names::TUNNEL_ENDS, true).into();
+            let of_family = ends.into_iter().flatten().filter(|end| Family::of(**end) == family);
+            let elements = of_family.map(|end| Element::Net(Cidr::host(*end))).collect();
+            self.table.pin_set(&name, SetShape::Addresses { family, prefixes: true }, elements);
+        }
+        self.table.put_chain(fixed::input(&self.config, tunnels), BTreeMap::new());
     }
 
     /// Brings the table up to date.

@@ -6,7 +6,7 @@ use crate::ir::{
     Verdict,
 };
 use tortie_model::names::nftables as names;
-use tortie_net::{Family, Protocol};
+use tortie_net::{Family, PortRange, Protocol};
 
 /// Priority of filters.
 const FILTER: i32 = 0;
@@ -33,23 +33,11 @@ fn dispatch_name(towards: Towards) -> &'static str {
 pub(crate) fn chains(config: &Config) -> Vec<Chain> {
     let from = ChainName::from(names::FROM_WORKLOAD_DISPATCH);
     let to = ChainName::from(names::TO_WORKLOAD_DISPATCH);
-    let to_host = ChainName::from(names::WORKLOAD_TO_HOST);
-    let each = |towards, target: &ChainName| -> Vec<Rule> {
-        let prefixes = config.interface_prefixes.iter();
-        prefixes
-            .map(|p| rule(vec![Match::InterfacePrefix(towards, p.as_str().into())], jump(target)))
-            .collect()
-    };
-    let base = |name: &str, hook, priority, rules| Chain {
-        name: name.into(),
-        base: Some(Base { hook, priority }),
-        comment: "".into(),
-        rules,
-    };
+    let each = |towards, target: &ChainName| each_prefix(config, towards, target);
     vec![
         base(names::FORWARD_FROM, Hook::Forward, FILTER, each(Towards::In, &from)),
         base(names::FORWARD_TO, Hook::Forward, FILTER + 1, each(Towards::Out, &to)),
-        base(names::INPUT, Hook::Input, FILTER, each(Towards::In, &to_host)),
+        input(config, false),
         base(names::INPUT_HOST, Hook::Input, FILTER + 1, after_policy(config)),
         base(
             names::POSTROUTING,
@@ -64,6 +52,39 @@ pub(crate) fn chains(config: &Config) -> Vec<Chain> {
         plain(names::NEIGHBOURS, NEIGHBOUR_DISCOVERY.map(|t| rule(icmp_type(t), Verdict::Accept)).into()),
         plain(names::NAT_OUTGOING, Family::ALL.map(masquerade).into()),
     ]
+}
+
+/// What comes to this host. With tunnels, VXLAN is taken from the cluster's nodes only: whoever else could send it would
+/// put packets of his making behind every policy.
+pub(crate) fn input(config: &Config, tunnels: bool) -> Chain {
+    let mut rules = each_prefix(config, Towards::In, &names::WORKLOAD_TO_HOST.into());
+    if tunnels {
+        rules.extend(Family::ALL.map(|family| foreign_tunnel(config, family)));
+    }
+    base(names::INPUT, Hook::Input, FILTER, rules)
+}
+
+fn foreign_tunnel(config: &Config, family: Family) -> Rule {
+    let port = PortRange::single(config.vxlan_port);
+    let ends = names::ip_set(family, names::TUNNEL_ENDS, true).into();
+    counted_drop(
+        vec![
+            Match::Family(family),
+            Match::Protocol { protocol: Protocol::UDP, negated: false },
+            Match::Port { end: End::Destination, range: port, negated: false },
+            Match::Lookup { key: Key::Address(End::Source, family), set: ends, negated: true },
+        ],
+        "VXLAN from a host that is no node",
+    )
+}
+
+fn each_prefix(config: &Config, towards: Towards, target: &ChainName) -> Vec<Rule> {
+    let prefixes = config.interface_prefixes.iter();
+    prefixes.map(|p| rule(vec![Match::InterfacePrefix(towards, p.as_str().into())], jump(target))).collect()
+}
+
+fn base(name: &str, hook: Hook, priority: i32, rules: Vec<Rule>) -> Chain {
+    Chain { name: name.into(), base: Some(Base { hook, priority }), comment: "".into(), rules }
 }
 
 fn plain(name: &str, rules: Vec<Rule>) -> Chain {

@@ -34,6 +34,8 @@ pub const TO_WORKLOAD_DISPATCH: &str = "cali-to-wl-dispatch";
 pub const MASQUERADE_POOLS: &str = "masq-ipam-pools";
 /// Id of the set of all pools.
 pub const ALL_POOLS: &str = "network-ip-pools";
+/// Addresses of nodes from which VXLAN comes.
+pub const TUNNEL_ENDS: &str = "all-vxlan-net";
 
 /// Longest name of a set.
 pub const MAX_SET_NAME: usize = 31;

@@ -553,3 +553,23 @@ fn icmp() {
         "#]],
     );
 }
+
+#[test]
+fn tunnels_are_for_nodes() {
+    let mut desired = Desired::new(Config::default());
+    let quiet = desired.table().to_string();
+    desired.tunnel_ends(None);
+    assert_eq!(desired.table().to_string(), quiet, "who does not tunnel does not filter tunnels");
+    let ends = ["10.0.0.1", "10.0.0.2", "fd00::1"].map(|a| a.parse().unwrap());
+    desired.tunnel_ends(Some(&ends.into()));
+    let text = desired.table().to_string();
+    let lines: Vec<&str> =
+        text.lines().map(str::trim).filter(|l| l.contains("vxlan") || l.contains("VXLAN")).collect();
+    expect![[r#"
+        set cali41all-vxlan-net ipv4 prefixes { 10.0.0.1, 10.0.0.2 }
+        set cali61all-vxlan-net ipv6 prefixes { fd00::1 }
+        meta nfproto ipv4 meta l4proto UDP th dport 4789 ip saddr != @cali41all-vxlan-net counter drop # VXLAN from a host that is no node
+        meta nfproto ipv6 meta l4proto UDP th dport 4789 ip6 saddr != @cali61all-vxlan-net counter drop # VXLAN from a host that is no node"#]].assert_eq(&lines.join("\n"));
+    desired.tunnel_ends(None);
+    assert!(!desired.table().to_string().contains("VXLAN"));
+}

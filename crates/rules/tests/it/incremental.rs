@@ -184,7 +184,7 @@ impl Mirror {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases))]
 
     #[test]
     fn any_way_gives_the_same_table(steps in prop::collection::vec(step(), 0..40)) {
