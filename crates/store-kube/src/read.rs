@@ -1,0 +1,211 @@
+//! Reading: one object, or all of a prefix.
+
+use crate::api::Request;
+use crate::failure::Failure;
+use crate::kinds::{Kind, Place};
+use crate::object::{self, Seen};
+use crate::store::{Inner, report};
+use serde::Deserialize;
+use serde_json::Value;
+use std::sync::Arc;
+use tokio::task::JoinSet;
+use tortie_store::{Entry, List, StoreError};
+
+/// A page of a list.
+#[derive(Deserialize)]
+struct Page {
+    #[serde(default)]
+    metadata: PageMeta,
+    #[serde(default)]
+    items: Option<Vec<Value>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct PageMeta {
+    resource_version: String,
+    #[serde(rename = "continue")]
+    next: Option<String>,
+}
+
+/// An object as it is in the API, with its revision.
+pub(crate) struct Found {
+    pub(crate) object: Value,
+    pub(crate) revision: u64,
+    pub(crate) place: Place,
+}
+
+/// Reads an object by its place; policies also under their old name.
+pub(crate) async fn find(inner: &Inner, kind: &Kind, place: &Place) -> Result<Option<Found>, Failure> {
+    let mut place = place.clone();
+    let mut old = object::old_place(kind, &place);
+    loop {
+        match inner.api.call(&Request::get(kind.path(&place))).await {
+            Ok(body) => {
+                let object: Value = serde_json::from_slice(&body)
+                    .map_err(|error| Failure::Corrupt(format!("the answer is no JSON ({error})")))?;
+                let revision = object::revision(&object)
+                    .ok_or_else(|| Failure::Corrupt("the object has no resourceVersion".to_owned()))?;
+                return Ok(Some(Found { object, revision, place }));
+            }
+            Err(Failure::NotFound(_) | Failure::NoKind) => match old.take() {
+                Some(old) => place = old,
+                None => return Ok(None),
+            },
+            Err(failure) => return Err(failure),
+        }
+    }
+}
+
+/// One key.
+pub(crate) async fn get(inner: &Inner, key: &str) -> Result<Option<Entry>, StoreError> {
+    let Some((kind, place)) = inner.find(key) else { return Ok(None) };
+    let doing = format!("read of {key}");
+    let found = find(inner, kind, &place).await.map_err(|failure| inner.failed(failure, &doing))?;
+    match found {
+        None => Ok(None),
+        Some(found) => entry(inner, kind, key, found, &doing),
+    }
+}
+
+/// The entry of an object that was looked for by its key.
+pub(crate) fn entry(
+    inner: &Inner,
+    kind: &Kind,
+    key: &str,
+    found: Found,
+    doing: &str,
+) -> Result<Option<Entry>, StoreError> {
+    match object::decode(kind, found.object) {
+        // Another handle may have the same name in small letters, an old policy another name.
+        Ok(Seen::Entry(own, value)) if own == key => {
+            Ok(Some(Entry { key: key.into(), value, revision: found.revision }))
+        }
+        Ok(_) => Ok(None),
+        Err(error) => {
+            let reason = format!("the object is not understood: {}", crate::failure::chain(&error));
+            Err(inner.failed(Failure::Corrupt(reason), doing))
+        }
+    }
+}
+
+/// All keys with a prefix, as of one revision.
+pub(crate) async fn list(inner: &Arc<Inner>, prefix: &str) -> Result<List, StoreError> {
+    let doing = format!("list of {prefix:?}");
+    let failed = |failure| inner.failed(failure, &doing);
+    let mut scopes = inner.scopes(prefix).into_iter();
+    let mut entries = Vec::new();
+    let mut revision = None;
+    // The first collection that is there says which moment it is.
+    for (kind, namespace) in scopes.by_ref() {
+        if let Some(listed) = collection(inner, &kind, &namespace, prefix, None).await.map_err(failed)? {
+            entries.extend(listed.0);
+            revision = Some(listed.1);
+            break;
+        }
+    }
+    let Some(revision) = revision else {
+        let revision = present(inner).await.map_err(failed)?;
+        return Ok(List { entries, revision });
+    };
+    let mut others = JoinSet::new();
+    for (kind, namespace) in scopes {
+        let (inner, prefix) = (inner.clone(), prefix.to_owned());
+        others.spawn(async move { collection(&inner, &kind, &namespace, &prefix, Some(revision)).await });
+    }
+    while let Some(listed) = others.join_next().await {
+        let listed = listed.unwrap_or_else(|error| Err(Failure::Away(error.to_string())));
+        entries.extend(listed.map_err(failed)?.map(|(entries, _)| entries).unwrap_or_default());
+    }
+    entries.sort_by(|a, b| a.key.cmp(&b.key));
+    // A policy may be there under its old and its new name; the new one was sorted in first.
+    entries.dedup_by(|later, first| later.key == first.key);
+    Ok(List { entries, revision })
+}
+
+/// A revision of now.
+pub(crate) async fn present(inner: &Inner) -> Result<u64, Failure> {
+    revision_of(inner, "/api/v1/namespaces").await
+}
+
+/// The present revision of a collection.
+pub(crate) async fn revision_of(inner: &Inner, path: &str) -> Result<u64, Failure> {
+    page(inner, &format!("{path}?limit=1")).await.map(|(_, revision, _)| revision)
+}
+
+/// All objects of a collection, at a moment or now; nothing if there is no such collection.
+pub(crate) async fn collection(
+    inner: &Inner,
+    kind: &Kind,
+    namespace: &str,
+    prefix: &str,
+    at: Option<u64>,
+) -> Result<Option<(Vec<Entry>, u64)>, Failure> {
+    let path = kind.collection(namespace);
+    let moment = at.map(|at| format!("&resourceVersion={at}&resourceVersionMatch=Exact")).unwrap_or_default();
+    let mut limit = inner.api.config().page;
+    let mut restarts = 0;
+    'list: loop {
+        let mut entries = Vec::new();
+        let mut next = format!("{path}?limit={limit}{moment}");
+        loop {
+            match page(inner, &next).await {
+                Ok((items, revision, more)) => {
+                    entries.extend(items.into_iter().filter_map(|item| seen(kind, item, prefix)));
+                    let Some(more) = more else { return Ok(Some((entries, revision))) };
+                    next = format!("{path}?limit={limit}&continue={}", escape(&more));
+                }
+                Err(Failure::NoKind) => return Ok(None),
+                // The rest of the list has been compacted away meanwhile: a longer page takes less time in all.
+                Err(Failure::Expired(_)) if at.is_none() && restarts < 3 => {
+                    restarts += 1;
+                    limit = limit.saturating_mul(10);
+                    continue 'list;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+}
+
+/// The entry of an object of a list, if it has one under the prefix.
+pub(crate) fn seen(kind: &Kind, item: Value, prefix: &str) -> Option<Entry> {
+    let place = object::place(&item);
+    let revision = object::revision(&item);
+    match (object::decode(kind, item), revision) {
+        (Ok(Seen::Entry(key, value)), Some(revision)) if key.starts_with(prefix) => {
+            Some(Entry { key: key.into(), value, revision })
+        }
+        (Err(error), _) => {
+            report(kind, &place, &error);
+            None
+        }
+        _ => None,
+    }
+}
+
+async fn page(inner: &Inner, path: &str) -> Result<(Vec<Value>, u64, Option<String>), Failure> {
+    let body = inner.api.call(&Request::get(path)).await?;
+    let page: Page = serde_json::from_slice(&body)
+        .map_err(|error| Failure::Corrupt(format!("the answer is no list ({error})")))?;
+    let revision = page.metadata.resource_version.parse().map_err(|_| {
+        Failure::Corrupt(format!(
+            "resourceVersion {:?} of a list is no number",
+            page.metadata.resource_version
+        ))
+    })?;
+    Ok((page.items.unwrap_or_default(), revision, page.metadata.next.filter(|next| !next.is_empty())))
+}
+
+/// For the query of a URL.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    escaped
+}

@@ -1,0 +1,134 @@
+//! The port's calls.
+
+use crate::api::{Api, Request};
+use crate::config::{ConfigError, Group, KubeConfig};
+use crate::failure::{Failure, chain};
+use crate::kinds::{Kind, Place, kinds};
+use crate::positions::Positions;
+use crate::watching::{self, Start};
+use crate::{object, read, write};
+use serde::Deserialize;
+use std::sync::{Arc, Mutex, PoisonError};
+use tortie_store::{BoxFuture, Entry, List, Op, Store, StoreError, Watch};
+
+/// A Kubernetes API server as a datastore. Clones share connections.
+#[derive(Clone)]
+pub struct KubeStore {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) api: Api,
+    pub(crate) kinds: Vec<Arc<Kind>>,
+    pub(crate) positions: Mutex<Positions>,
+    group: Group,
+}
+
+#[derive(Deserialize)]
+struct Groups {
+    groups: Vec<Named>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+}
+
+impl KubeStore {
+    /// Connects, and finds out where Calico's objects are stored unless that is given.
+    pub async fn connect(config: KubeConfig) -> Result<Self, StoreError> {
+        let unusable = |error: &ConfigError| StoreError::Invalid {
+            doing: "configuration of the Kubernetes datastore".to_owned(),
+            reason: chain(error),
+        };
+        config.check().map_err(|error| unusable(&error))?;
+        let given = config.group;
+        let api = Api::new(config);
+        let doing = "discovery of API groups";
+        let answer = api.call(&Request::get("/apis")).await;
+        let answer = answer.map_err(|failure| failure.into_store(api.endpoint(), doing))?;
+        let groups: Groups = serde_json::from_slice(&answer).map_err(|error| {
+            let reason = format!("it does not answer as an API server of Kubernetes ({error})");
+            Failure::Corrupt(reason).into_store(api.endpoint(), doing)
+        })?;
+        let has = |group: Group| {
+            let name = group.as_str().split('/').next();
+            groups.groups.iter().any(|g| Some(g.name.as_str()) == name)
+        };
+        // With both, v3 is an API that another server makes of what is stored in v1.
+        let native = has(Group::V3) && !has(Group::V1);
+        let group = given.unwrap_or(if native { Group::V3 } else { Group::V1 });
+        if !has(group) {
+            tracing::warn!(
+                group = group.as_str(),
+                "no definition of Calico's kinds is installed in this cluster yet"
+            );
+        }
+        tracing::debug!(endpoint = api.endpoint(), group = group.as_str(), "Kubernetes datastore");
+        let kinds = kinds(group).into_iter().map(Arc::new).collect();
+        let positions = Mutex::new(Positions::default());
+        Ok(Self { inner: Arc::new(Inner { api, kinds, positions, group }) })
+    }
+
+    /// Where Calico's objects are stored.
+    pub fn group(&self) -> Group {
+        self.inner.group
+    }
+}
+
+impl Inner {
+    /// The object of a key.
+    pub(crate) fn find(&self, key: &str) -> Option<(&Arc<Kind>, Place)> {
+        self.kinds.iter().find_map(|kind| Some((kind, kind.place(key)?)))
+    }
+
+    /// The collections that may hold keys with a prefix, with the namespace to look in.
+    pub(crate) fn scopes(&self, prefix: &str) -> Vec<(Arc<Kind>, String)> {
+        let scopes = self.kinds.iter().filter_map(|kind| Some((kind.clone(), kind.scope(prefix)?)));
+        scopes.collect()
+    }
+
+    pub(crate) fn failed(&self, failure: Failure, doing: &str) -> StoreError {
+        failure.into_store(self.api.endpoint(), doing)
+    }
+
+    pub(crate) fn positions<T>(&self, with: impl FnOnce(&mut Positions) -> T) -> T {
+        with(&mut self.positions.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Reports an object that cannot be read; it is as if it were not there.
+pub(crate) fn report(kind: &Kind, place: &Place, error: &object::DecodeError) {
+    let (kind, namespace, name) = (kind.kind, &place.namespace, &place.name);
+    tracing::warn!(kind, %namespace, %name, error = %chain(error), "object is left out");
+}
+
+impl Store for KubeStore {
+    fn has_transactions(&self) -> bool {
+        false
+    }
+
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Entry>, StoreError>> {
+        Box::pin(read::get(&self.inner, key))
+    }
+
+    fn list<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<List, StoreError>> {
+        Box::pin(read::list(&self.inner, prefix))
+    }
+
+    fn commit(&self, ops: Vec<Op>) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(write::commit(&self.inner, ops))
+    }
+
+    fn watch<'a>(
+        &'a self,
+        prefix: &'a str,
+        revision: u64,
+    ) -> BoxFuture<'a, Result<Box<dyn Watch>, StoreError>> {
+        Box::pin(async move {
+            let start = Start { prefix: prefix.to_owned(), revision };
+            let watch = watching::start(self.inner.clone(), start).await?;
+            Ok(Box::new(watch) as Box<dyn Watch>)
+        })
+    }
+}
