@@ -386,7 +386,7 @@ fn object() -> impl Strategy<Value = (Key, Value)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 384, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases * 3 / 2))]
 
     #[test]
     fn the_path_does_not_matter(

@@ -8,6 +8,18 @@ use tortie_net::{Cidr, Family};
 /// Pools of pods unless a scenario says otherwise.
 pub const DEFAULT_POOLS: [&str; 2] = ["10.65.0.0/16", "fd65::/64"];
 
+/// What the lab itself uses, whatever its fabric: its datastore's place, two segments of nodes, and what is outside.
+pub(crate) const FABRIC: [&str; 8] = [
+    "172.31.0.0/24",
+    "fd00:31::/64",
+    "172.31.1.0/24",
+    "172.31.2.0/24",
+    "203.0.113.0/24",
+    "fd00:31:1::/64",
+    "fd00:31:2::/64",
+    "2001:db8:113::/64",
+];
+
 /// Size of the ranges in which a node's pods get made-up addresses.
 const NODE_RANGE: u32 = 64;
 

@@ -66,13 +66,7 @@ impl<'r> Field<'r> {
     }
 
     fn wrong(&self, expected: &str) {
-        let found = match self.value {
-            Value::Null => "nothing".to_owned(),
-            Value::Array(_) => "a list".to_owned(),
-            Value::Object(_) => "a mapping".to_owned(),
-            scalar => scalar.to_string(),
-        };
-        self.problem(format!("{} must be {expected}, found {found}", self.name()));
+        self.problem(format!("{} must be {expected}, found {}", self.name(), describe(self.value)));
     }
 
     fn child(&self, key: &str, value: &'r Value) -> Self {
@@ -199,6 +193,27 @@ impl<'r> Fields<'r> {
 
     pub(crate) fn text(&self, key: &str) -> Option<&'r str> {
         self.get(key).and_then(|f| f.text())
+    }
+}
+
+/// A value in words: scalars as they are, shortened.
+pub(crate) fn describe(value: &Value) -> String {
+    match value {
+        Value::Null => "nothing".to_owned(),
+        Value::Array(_) => "a list".to_owned(),
+        Value::Object(_) => "a mapping".to_owned(),
+        scalar => shortened(&scalar.to_string()),
+    }
+}
+
+/// Text that a line of a terminal can hold.
+pub(crate) fn shortened(text: &str) -> String {
+    const MOST: usize = 80;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => {
+            format!("{}... ({} characters)", text.get(..end).unwrap_or(text), text.chars().count())
+        }
+        None => text.to_owned(),
     }
 }
 

@@ -4,6 +4,7 @@ use crate::decode::{Field, Fields};
 use crate::object::{Meaning, Origin, meaning};
 use crate::plan::Outside;
 use crate::pod::{Listen, Pod};
+use crate::pool::{check_pools, parse_pool};
 use crate::problem::Problem;
 use crate::{address, matrix};
 use std::collections::BTreeMap;
@@ -67,7 +68,7 @@ pub(crate) fn head(fields: &Fields<'_>) -> Head {
     };
     let own_pools = fields.get("pools").is_some();
     let pools: Vec<Cidr> = if own_pools {
-        fields.items("pools").iter().filter_map(Field::parse).collect()
+        pools(&fields.items("pools"))
     } else {
         address::DEFAULT_POOLS.iter().filter_map(|p| p.parse().ok()).collect()
     };
@@ -111,6 +112,27 @@ pub(crate) fn head(fields: &Fields<'_>) -> Head {
         outside,
         namespaces,
     }
+}
+
+/// The pools of a scenario, which must work in a lab.
+fn pools(items: &[Field<'_>]) -> Vec<Cidr> {
+    let (mut pools, mut of) = (Vec::new(), Vec::new());
+    for item in items {
+        match item.text().map(parse_pool) {
+            Some(Ok(pool)) => {
+                pools.push(pool);
+                of.push(item);
+            }
+            Some(Err(error)) => item.problem(format!("{}: {error}", item.path())),
+            None => {}
+        }
+    }
+    for (index, error) in check_pools(&pools) {
+        if let Some(item) = of.get(index) {
+            item.problem(format!("{}: {error}", item.path()));
+        }
+    }
+    pools
 }
 
 /// `[4, 6]`.

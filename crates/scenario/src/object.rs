@@ -1,12 +1,15 @@
 //! What a document means: an object to store, pods to run, or nothing.
 
+use crate::decode::describe;
 use crate::problem::Problem;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use tortie_api::admit::admit;
 use tortie_api::document::{Document, Position};
 use tortie_api::v3::ResourceType;
+use tortie_api::validate::Problem as Refusal;
 use tortie_api::{k8s, v3};
 use tortie_model::convert::Converter;
 
@@ -133,7 +136,7 @@ pub(crate) fn meaning(value: &Value, origin: Origin, problems: &mut Vec<Problem>
         [("kind", kind.as_str()), ("apiVersion", version.as_str()), ("metadata.name", nameless)]
     {
         if found.is_empty() {
-            problems.push(origin.problem(field, format!("the object lacks {field}")));
+            problems.push(origin.problem(field, lacks(value, field)));
         }
     }
     if problems.len() > before {
@@ -158,10 +161,11 @@ pub(crate) fn meaning(value: &Value, origin: Origin, problems: &mut Vec<Problem>
     }
     match resource {
         _ if workload => {
-            for problem in admit(&mut value) {
-                problems.push(origin.problem(&problem.path, problem.message));
-            }
-            Some(Meaning::Workload { id, value, origin })
+            let refused = admit(&mut value);
+            let admitted = refused.is_empty();
+            problems.extend(said(&id, &origin, refused));
+            // Nobody can say which pods it asks for.
+            admitted.then_some(Meaning::Workload { id, value, origin })
         }
         Some(resource) => {
             if id.group == "crd.projectcalico.org"
@@ -171,7 +175,7 @@ pub(crate) fn meaning(value: &Value, origin: Origin, problems: &mut Vec<Problem>
             }
             let refused = admit(&mut value);
             let admitted = refused.is_empty();
-            problems.extend(refused.into_iter().map(|p| origin.problem(&p.path, p.message)));
+            problems.extend(said(&id, &origin, refused));
             let path = resource.path(&id.namespace, &id.name);
             let object = Object { id, path, value, origin: Some(origin) };
             // What is refused would only be found wrong a second time.
@@ -188,6 +192,39 @@ pub(crate) fn meaning(value: &Value, origin: Origin, problems: &mut Vec<Problem>
             let reason = format!("{version} {} means nothing to policy", id.kind);
             Some(Meaning::Skipped(Skipped { id, reason }))
         }
+    }
+}
+
+/// Why a field that every object has cannot be read.
+fn lacks(object: &Value, field: &str) -> String {
+    match object.pointer(&format!("/{}", field.replace('.', "/"))) {
+        None | Some(Value::Null) => format!("the object lacks {field}"),
+        Some(Value::String(_)) => format!("{field} of the object is empty"),
+        Some(found) => format!("{field} of the object must be text, found {}", describe(found)),
+    }
+}
+
+/// What an API server would refuse, with the name of the object and the path of the field.
+fn said(id: &ObjectId, origin: &Origin, refused: Vec<Refusal>) -> Vec<Problem> {
+    let wrong: BTreeSet<String> = refused.iter().filter(|p| !is_absence(p)).map(|p| p.path.clone()).collect();
+    // What cannot be read is also missing: that is said once.
+    refused
+        .into_iter()
+        .filter(|p| !is_absence(p) || !wrong.contains(&p.path))
+        .map(|p| origin.problem(&p.path, format!("{id}: {}", sentence(&p.path, &p.message))))
+        .collect()
+}
+
+fn is_absence(refusal: &Refusal) -> bool {
+    refusal.message.starts_with("is missing")
+}
+
+/// A message about a field, with its path in front.
+pub(crate) fn sentence(path: &str, message: &str) -> String {
+    match path {
+        "" => message.to_owned(),
+        _ if message.starts_with("is ") => format!("{path} {message}"),
+        _ => format!("{path}: {message}"),
     }
 }
 

@@ -7,12 +7,14 @@ use crate::file::{self, Head, Loader};
 use crate::matrix;
 use crate::object::{Meaning, Object, ObjectId, Origin, Skipped};
 use crate::plan::{Operation, Plan, Probe, Step};
-use crate::pod::{Pod, pods_of};
+use crate::pod::{ADDRESSES_ANNOTATION, Pod, pods_of};
 use crate::problem::Problem;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use tortie_api::document::{Document, Position, read};
+use tortie_net::{Cidr, Family};
 
 /// Label of every namespace: its name.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
@@ -64,6 +66,8 @@ pub fn load(source: &str, text: &str, loader: &dyn Loader) -> Result<Plan, Vec<P
         skipped: Vec::new(),
         unplaced: 0,
         namespace_labels: BTreeMap::new(),
+        pools: Vec::new(),
+        fixed: Vec::new(),
     };
     let plan = reader.root().fields(&FIELDS).map(|fields| planner.plan(&fields));
     problems.extend(reader.into_problems());
@@ -88,6 +92,18 @@ struct Planner<'a> {
     /// Pods that were put where there was room.
     unplaced: usize,
     namespace_labels: BTreeMap<String, BTreeMap<String, String>>,
+    /// The scenario's or the lab's own; IPPools among the objects come on top.
+    pools: Vec<Cidr>,
+    /// Fixed addresses that have not been compared with the pools yet: IPPools may come after the pods.
+    fixed: Vec<Fixed>,
+}
+
+/// A pod's fixed addresses, and where the file gives them.
+struct Fixed {
+    pod: String,
+    addresses: Vec<IpAddr>,
+    source: Arc<str>,
+    position: Position,
 }
 
 /// What a list of operations comes to: objects before pods.
@@ -108,6 +124,7 @@ impl Planner<'_> {
         let head = file::head(fields);
         self.nodes = head.nodes;
         self.namespace_labels.clone_from(&head.namespaces);
+        self.pools.clone_from(&head.pools);
         let mut setup = Operations::default();
         for namespace in head.namespaces.keys() {
             self.ensure_namespace(namespace, &mut setup);
@@ -118,6 +135,7 @@ impl Planner<'_> {
         if let Some(list) = fields.get("objects") {
             self.apply(&list, &mut setup);
         }
+        self.check_fixed_addresses();
         let mut setup_operations = setup.objects;
         setup_operations.extend(setup.pods);
         let mut steps = Vec::new();
@@ -173,6 +191,7 @@ impl Planner<'_> {
                 None => {}
             }
         }
+        self.check_fixed_addresses();
         let mut all = operations.objects;
         all.extend(operations.pods);
         if let Some(fault) = fields.get("fault")
@@ -206,8 +225,13 @@ impl Planner<'_> {
             }
             (Some(place), None) | (None, Some(place)) => place.clone(),
         };
+        // What a line that cannot be read would have said is not known to be missing.
+        let mut readable = list.as_ref().is_none_or(|l| l.value().is_array());
         for item in list.iter().flat_map(Field::items) {
-            let Some(line) = item.parse::<Line>() else { continue };
+            let Some(line) = item.parse::<Line>() else {
+                readable = false;
+                continue;
+            };
             if let Err(pointless) = expectations.add(&line, item.position()) {
                 item.problem(pointless.into_message());
             }
@@ -218,13 +242,10 @@ impl Planner<'_> {
             add_table(&table, &mut expectations);
         }
         let missing = expectations.missing();
-        if let Some(first) = missing.first() {
-            let others = match missing.len() - 1 {
-                0 => String::new(),
-                n => format!(" and of {n} more"),
-            };
+        if readable && !missing.is_empty() {
             place.problem(format!(
-                "nothing says what becomes of {first}{others}; a first line like `deny * -> *` speaks of all pods"
+                "nothing says what becomes of {}; a first line like `deny * -> *` speaks of all pods",
+                some_of(&missing)
             ));
         }
         expectations.into_probes()
@@ -378,10 +399,38 @@ impl Planner<'_> {
     // === pods ===
 
     fn add_short_pod(&mut self, field: &Field<'_>, operations: &mut Operations) {
-        if let Some(pod) = file::pod(field, self.nodes)
-            && let Err(message) = self.start(pod, operations)
-        {
+        let Some(pod) = file::pod(field, self.nodes) else { return };
+        let at = field.fields(&file::POD_FIELDS).and_then(|f| f.get("addresses"));
+        let position = at.map_or(field.position(), |f| f.position());
+        self.fix(&pod, self.document.source.clone(), position);
+        if let Err(message) = self.start(pod, operations) {
             field.problem(message);
+        }
+    }
+
+    fn fix(&mut self, pod: &Pod, source: Arc<str>, position: Position) {
+        if !pod.addresses.is_empty() {
+            let (pod, addresses) = (pod.full_name(), pod.addresses.clone());
+            self.fixed.push(Fixed { pod, addresses, source, position });
+        }
+    }
+
+    /// A fixed address is one of a pool, as IPAM would have it.
+    fn check_fixed_addresses(&mut self) {
+        let is_pool = |id: &ObjectId| id.kind == "IPPool";
+        let cidr = |o: &Object| o.value.pointer("/spec/cidr")?.as_str()?.parse::<Cidr>().ok();
+        let more = self.objects.values().filter(|o| is_pool(&o.id)).filter_map(cidr);
+        let pools: Vec<Cidr> = self.pools.iter().copied().chain(more).collect();
+        for Fixed { pod, addresses, source, position } in std::mem::take(&mut self.fixed) {
+            for address in addresses.iter().filter(|a| !pools.iter().any(|p| p.contains(**a))) {
+                let pools = pools.iter().filter(|p| p.family() == Family::of(*address));
+                let pools: Vec<String> = pools.map(ToString::to_string).collect();
+                let message = format!(
+                    "pod {pod} wants {address}, which is in no pool: choose one of {}, or add a pool",
+                    pools.join(" or ")
+                );
+                self.problems.push(Problem::new(&source, position, message));
+            }
         }
     }
 
@@ -390,7 +439,7 @@ impl Planner<'_> {
         let wanted = match pods_of(id, value, self.nodes) {
             Ok(pods) => pods,
             Err(error) => {
-                self.problems.push(origin.problem("", format!("{id}: {error}")));
+                self.problems.push(origin.problem(error.field(), format!("{id}: {error}")));
                 return;
             }
         };
@@ -406,6 +455,8 @@ impl Planner<'_> {
         let names: BTreeSet<String> = wanted.iter().map(Pod::full_name).collect();
         self.remove_pods(|p| p.owner.as_ref() == Some(id) && !names.contains(&p.full_name()), operations);
         for pod in wanted {
+            let at = origin.locate(&format!("metadata.annotations[{ADDRESSES_ANNOTATION}]"));
+            self.fix(&pod, origin.document.source.clone(), at);
             let running =
                 self.pods.iter_mut().find(|p| p.full_name() == pod.full_name() && p.owner == pod.owner);
             if let Some(running) = running {
@@ -442,6 +493,16 @@ impl Planner<'_> {
         self.pods.push(pod.clone());
         operations.pods.push(Operation::AddPod(pod));
         Ok(())
+    }
+}
+
+/// The first of many, and how many more there are.
+fn some_of(all: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let some = all.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match all.len().saturating_sub(SHOWN) {
+        0 => some,
+        more => format!("{some}, and {more} more"),
     }
 }
 

@@ -27,6 +27,46 @@ pub struct ListenParseError {
     text: String,
 }
 
+/// The annotation by which a pod asks for addresses: a JSON list of them.
+pub(crate) const ADDRESSES_ANNOTATION: &str = "cni.projectcalico.org/ipAddrs";
+
+/// Why nobody can say which pods a workload asks for.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkloadError {
+    /// A field is not what it must be.
+    #[error("cannot be read: {source}")]
+    Shape {
+        /// Which.
+        source: serde_json::Error,
+    },
+    /// Addresses that are none.
+    #[error(
+        "{field} is {found:?}; write a JSON list of at most one address of each family, as [\"10.65.0.7\", \"fd65::7\"]"
+    )]
+    Addresses {
+        /// Path of the annotation.
+        field: String,
+        /// What was written.
+        found: String,
+    },
+}
+
+impl WorkloadError {
+    /// Path of the field that is wrong, or empty.
+    pub fn field(&self) -> &str {
+        match self {
+            Self::Shape { .. } => "",
+            Self::Addresses { field, .. } => field,
+        }
+    }
+}
+
+impl From<serde_json::Error> for WorkloadError {
+    fn from(source: serde_json::Error) -> Self {
+        Self::Shape { source }
+    }
+}
+
 /// A pod that somebody wants.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Pod {
@@ -110,7 +150,7 @@ impl Pod {
     pub fn to_object(&self, node: &str) -> Value {
         let mut annotations = self.annotations.clone();
         if !self.addresses.is_empty() {
-            annotations.insert("cni.projectcalico.org/ipAddrs".to_owned(), json!(self.addresses).to_string());
+            annotations.insert(ADDRESSES_ANNOTATION.to_owned(), json!(self.addresses).to_string());
         }
         let mut spec = match &self.spec {
             Value::Object(spec) => spec.clone(),
@@ -144,13 +184,17 @@ impl Pod {
 /// The pods that a Pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job or CronJob asks for. Those of a Pod have
 /// its name, others `name-N` from 0; those of a DaemonSet are one on each node. A pod on the host's network is none
 /// that policy or the lab knows.
-pub fn pods_of(id: &ObjectId, object: &Value, nodes: usize) -> Result<Vec<Pod>, serde_json::Error> {
+pub fn pods_of(id: &ObjectId, object: &Value, nodes: usize) -> Result<Vec<Pod>, WorkloadError> {
     use serde::Deserialize as _;
     if id.kind == "Pod" {
         let pod = k8s::Pod::deserialize(object)?;
         let node = pod.spec.node_name.strip_prefix("node").and_then(|n| n.parse().ok()).unwrap_or(0);
         let spec = object.get("spec").cloned().unwrap_or_default();
-        let pod = Pod { owner: None, ..template(id, &id.name, node, &pod.metadata, &pod.spec, spec) };
+        let pod = Pod {
+            owner: None,
+            addresses: wanted_addresses(&pod.metadata.annotations, "metadata")?,
+            ..template(id, &id.name, node, &pod.metadata, &pod.spec, spec)
+        };
         return Ok(if is_on_host_network(object, "/spec") { Vec::new() } else { vec![pod] });
     }
     let workload = k8s::Workload::from_value(object)?;
@@ -175,6 +219,28 @@ pub fn pods_of(id: &ObjectId, object: &Value, nodes: usize) -> Result<Vec<Pod>, 
         )
     };
     Ok((0..count).map(pod).collect())
+}
+
+/// The addresses that annotations ask for.
+fn wanted_addresses(
+    annotations: &BTreeMap<String, String>,
+    path: &str,
+) -> Result<Vec<IpAddr>, WorkloadError> {
+    let Some(text) = annotations.get(ADDRESSES_ANNOTATION) else { return Ok(Vec::new()) };
+    let mut addresses: Vec<IpAddr> = serde_json::from_str(text).unwrap_or_default();
+    addresses.sort();
+    let families = addresses.iter().map(|a| Family::of(*a)).collect::<Vec<_>>();
+    if addresses.is_empty()
+        || families == [Family::V4; 2]
+        || families == [Family::V6; 2]
+        || families.len() > 2
+    {
+        return Err(WorkloadError::Addresses {
+            field: format!("{path}.annotations[{ADDRESSES_ANNOTATION}]"),
+            found: crate::decode::shortened(text),
+        });
+    }
+    Ok(addresses)
 }
 
 fn is_on_host_network(object: &Value, spec: &str) -> bool {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
+use tortie_api::document::Position;
 use tortie_api::{k8s, v3};
 use tortie_model::convert::Converter;
 use tortie_net::Family;
@@ -35,13 +36,13 @@ pub fn seed() -> Vec<(String, Value)> {
 pub fn test(plan: &Plan, clock: &dyn Fn() -> Duration) -> ScenarioReport {
     let mut cluster = Cluster::new(plan);
     for operation in &plan.setup {
-        cluster.execute(operation);
+        cluster.execute(operation, Position { line: 1, column: 1 });
     }
     let mut steps = Vec::new();
     for step in &plan.steps {
         let start = clock();
         for operation in &step.operations {
-            cluster.execute(operation);
+            cluster.execute(operation, step.position);
         }
         let mut report = StepReport::new(step);
         for probe in &step.probes {
@@ -122,28 +123,29 @@ impl<'p> Cluster<'p> {
             problems: Vec::new(),
         };
         for (path, object) in seed() {
-            cluster.write(&path, Some(&object));
+            cluster.write(&path, Some(&object), Position { line: 1, column: 1 });
         }
         cluster
     }
 
-    fn execute(&mut self, operation: &Operation) {
+    /// `position` is that of the step.
+    fn execute(&mut self, operation: &Operation, position: Position) {
         match operation {
-            Operation::Apply(object) => self.write(&object.path, Some(&object.value)),
-            Operation::Delete { path, .. } => self.write(path, None),
+            Operation::Apply(object) => self.write(&object.path, Some(&object.value), position),
+            Operation::Delete { path, .. } => self.write(path, None, position),
             Operation::AddPod(pod) => {
                 let addresses = self.addressing.assign(pod);
-                self.record(pod, addresses);
+                self.record(pod, addresses, position);
             }
             Operation::ChangePod(pod) => {
                 if let Some(running) = self.pods.remove(&pod.full_name()) {
-                    self.record(pod, running.addresses);
+                    self.record(pod, running.addresses, position);
                 }
             }
             Operation::DeletePod(name) => {
                 if let Some(running) = self.pods.remove(name) {
                     self.addressing.release(&running.addresses);
-                    self.write(&pod_path(&running.pod), None);
+                    self.write(&pod_path(&running.pod), None, position);
                 }
             }
             // A dead agent goes on enforcing what it enforced; steps wait for it before they change anything.
@@ -158,7 +160,7 @@ impl<'p> Cluster<'p> {
     }
 
     /// Stores the pod's object with its addresses, as the agent records them.
-    fn record(&mut self, pod: &Pod, addresses: Vec<IpAddr>) {
+    fn record(&mut self, pod: &Pod, addresses: Vec<IpAddr>, position: Position) {
         let mut object = pod.to_object(&node_name(pod.node));
         let prefixes: Vec<String> =
             addresses.iter().map(|a| tortie_net::Cidr::host(*a).to_string()).collect();
@@ -168,15 +170,14 @@ impl<'p> Cluster<'p> {
             annotations.insert("cni.projectcalico.org/podIP".to_owned(), first.clone().into());
             annotations.insert("cni.projectcalico.org/podIPs".to_owned(), prefixes.join(",").into());
         }
-        self.write(&pod_path(pod), Some(&object));
+        self.write(&pod_path(pod), Some(&object), position);
         self.pods.insert(pod.full_name(), Running { pod: pod.clone(), addresses });
     }
 
-    fn write(&mut self, path: &str, object: Option<&Value>) {
+    fn write(&mut self, path: &str, object: Option<&Value>, position: Position) {
         let bytes = object.map(|o| o.to_string().into_bytes());
         let (changes, diagnostics) = self.converter.entry(path, bytes.as_deref());
         // Objects that somebody wrote were checked when the file was read; what is said now concerns what it implies.
-        let position = tortie_api::document::Position { line: 1, column: 1 };
         for diagnostic in diagnostics {
             self.problems.push(Problem::new(&self.plan.source, position, diagnostic.to_string()));
         }

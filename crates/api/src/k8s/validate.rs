@@ -36,6 +36,9 @@ pub fn validate(object: &Value) -> Vec<Problem> {
         report.say("apiVersion", format!("{what}; write {} for a {kind}", known.version));
     }
     metadata(known, object, &mut report);
+    if kind == "Service" {
+        service(object, &mut report);
+    }
     match known.pods {
         Pods::None => {}
         Pods::Is => pod_spec("spec", object.get("spec"), &mut report),
@@ -141,6 +144,11 @@ fn template(fields: &[&str], object: &Map, report: &mut Report) {
         if !path.is_empty() {
             path.push('.');
         }
+        if *field == "template" {
+            for count in ["replicas", "parallelism", "completions"] {
+                report.count(&format!("{path}{count}"), here.get(count));
+            }
+        }
         path.push_str(field);
         let Some(next) = report.object(&path, here.get(*field)) else { return };
         here = next;
@@ -152,8 +160,26 @@ fn template(fields: &[&str], object: &Map, report: &mut Report) {
     pod_spec(&format!("{path}.spec"), here.get("spec"), report);
 }
 
+/// Only the types of what policies and the lab read.
+fn service(object: &Map, report: &mut Report) {
+    let Some(spec) = report.object("spec", object.get("spec")) else { return };
+    selector::labels("spec.selector", spec.get("selector"), report);
+    for (i, port) in report.list("spec.ports", spec.get("ports")).iter().enumerate() {
+        let path = format!("spec.ports[{i}]");
+        let port = report.element(&path, port);
+        report.integer(&format!("{path}.port"), port.get("port"));
+        report.text(&format!("{path}.name"), port.get("name"));
+        report.text(&format!("{path}.protocol"), port.get("protocol"));
+    }
+}
+
 fn pod_spec(path: &str, spec: Option<&Value>, report: &mut Report) {
     let Some(spec) = report.object(path, spec) else { return };
+    for field in ["serviceAccountName", "nodeName"] {
+        report.text(&format!("{path}.{field}"), spec.get(field));
+    }
+    let of_network = format!("{path}.hostNetwork");
+    report.typed(&of_network, spec.get("hostNetwork"), "true or false", Value::as_bool);
     for field in ["containers", "initContainers"] {
         let path = format!("{path}.{field}");
         for (i, container) in report.list(&path, spec.get(field)).iter().enumerate() {
@@ -168,14 +194,16 @@ fn pod_spec(path: &str, spec: Option<&Value>, report: &mut Report) {
 static NOTHING: LazyLock<Map> = LazyLock::new(Map::new);
 
 /// What a value is, for messages.
-fn describe(value: &Value) -> &'static str {
+fn describe(value: &Value) -> String {
+    const SHOWN: usize = 60;
     match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
+        Value::Null => "null".to_owned(),
+        Value::Bool(value) => format!("the boolean {value}"),
+        Value::Number(value) => format!("the number {value}"),
+        Value::String(text) if text.chars().count() > SHOWN => "a long text".to_owned(),
+        Value::String(text) => format!("the text {text:?}"),
+        Value::Array(_) => "a list".to_owned(),
+        Value::Object(_) => "an object".to_owned(),
     }
 }
 
@@ -223,6 +251,15 @@ impl Report {
 
     fn integer(&mut self, path: &str, value: Option<&Value>) -> Option<i64> {
         self.typed(path, value, "a whole number", port::integer)
+    }
+
+    /// How many of something.
+    fn count(&mut self, path: &str, value: Option<&Value>) {
+        if let Some(count) = self.integer(path, value)
+            && u32::try_from(count).is_err()
+        {
+            self.say(path, format!("{count} is no number of pods; write 0 or more"));
+        }
     }
 
     /// The elements of a list; none if it is absent or null.

@@ -320,8 +320,8 @@ fn rule_of(world: &World, name: &str) -> tortie_calc::update::Rule {
 fn rules_keep_their_matches() {
     let rule = Rule {
         ip_version: Some(6),
-        protocol: Some(Protocol::ICMPV6),
-        not_protocol: Some(Protocol::TCP),
+        protocol: Some(Protocol::ICMPV6.into()),
+        not_protocol: Some(Protocol::TCP.into()),
         icmp_type: Some(128),
         icmp_code: Some(0),
         not_icmp_type: Some(129),
@@ -346,7 +346,7 @@ fn icmp_implies_its_family() {
     for (protocol, family) in
         [(Protocol::ICMP, Some(Family::V4)), (Protocol::ICMPV6, Some(Family::V6)), (Protocol::TCP, None)]
     {
-        let rule = Rule { protocol: Some(protocol), ..rule("allow") };
+        let rule = Rule { protocol: Some(protocol.into()), ..rule("allow") };
         let world = World::with([workload(NODE, "a", 1, &[]), policy("p", "all()", vec![rule])]);
         assert_eq!(rule_of(&world, "p").family, family);
     }
@@ -371,7 +371,7 @@ fn positive_and_negative_selectors_become_one_set_if_there_are_both() {
 fn named_ports_become_sets_of_addresses_and_ports() {
     let port = |p: &str| -> Port { p.parse().expect("a port") };
     let mut dst = Rule {
-        protocol: Some(Protocol::TCP),
+        protocol: Some(Protocol::TCP.into()),
         dst_selector: "has(web)".to_owned(),
         dst_ports: vec![port("http")],
         ..rule("allow")
@@ -482,7 +482,7 @@ fn broken_rules_fail_closed_in_their_place() {
     for rule in [
         Rule { ip_version: Some(5), ..rule("deny") },
         Rule { icmp_code: Some(1), ..rule("deny") },
-        Rule { protocol: Some(Protocol::UDPLITE), dst_ports: vec!["http".parse().unwrap()], ..rule("deny") },
+        Rule { protocol: Some(Protocol::UDPLITE.into()), dst_ports: vec!["http".parse().unwrap()], ..rule("deny") },
         Rule { dst_selector: "(".to_owned(), ..allow_from("has(x)") },
         Rule { not_dst_selector: "(".to_owned(), dst_selector: "has(x)".to_owned(), ..rule("deny") },
     ] {

@@ -43,7 +43,7 @@ fn rules() -> impl Strategy<Value = Vec<Rule>> {
     let named =
         (prop::option::of(selector()), prop::sample::select(vec!["http", "80"])).prop_map(|(dst, port)| {
             Rule {
-                protocol: Some(Protocol::TCP),
+                protocol: Some(Protocol::TCP.into()),
                 dst_selector: dst.unwrap_or_default().to_owned(),
                 dst_ports: vec![port.parse().expect("a port")],
                 ..rule("allow")
@@ -227,7 +227,7 @@ fn walk(states: &[State], path: Path) -> Dataplane {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 384, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases * 3 / 2))]
 
     #[test]
     fn the_path_does_not_matter(states in states(), path in path(), reverse: bool) {

@@ -130,7 +130,11 @@ pub(crate) fn workload_with(
 fn endpoint_ports(ports: &[(&str, Protocol, u16)]) -> Vec<EndpointPort> {
     ports
         .iter()
-        .map(|&(name, protocol, port)| EndpointPort { name: name.to_owned(), protocol, port })
+        .map(|&(name, protocol, port)| EndpointPort {
+            name: name.to_owned(),
+            protocol: protocol.into(),
+            port,
+        })
         .collect()
 }
 

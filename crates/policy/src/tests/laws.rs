@@ -100,7 +100,7 @@ fn table(state: &State) -> Vec<(String, Family, bool)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 5))]
 
     #[test]
     fn a_policy_that_selects_nothing_changes_nothing(policies in policies(), mut extra in policy()) {

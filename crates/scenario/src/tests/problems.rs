@@ -48,7 +48,7 @@ steps:
         s.yaml:3:1: nodes must be a number from 1 to 200, found 0
         s.yaml:4:15: a family is 4 or 6
         s.yaml:5:1: there is no ipv4 pool, but ipv4 is to be probed; say families: or add one
-        s.yaml:5:9: pools[0]: "10.0.0.0/33" is not an IP address or CIDR
+        s.yaml:5:9: pools[0]: "10.0.0.0/33" is no range of addresses: write an address, a slash and a length, as 10.65.0.0/16 or fd65::/64
         s.yaml:7:17: pods[0].node must be a number from 1 to 3, found 9
         s.yaml:7:26: pods[0] has no field "label"; did you mean "labels"?
         s.yaml:7:58: 80/tcp is there twice
@@ -62,7 +62,7 @@ steps:
         s.yaml:15:3: nowhere.yaml: no such file or directory
         s.yaml:16:3: the object lacks apiVersion
         s.yaml:18:3: projectcalico.org/v3 has no kind NetworkPolicie
-        s.yaml:27:19: "10.0.0.0/99" is no CIDR; write an address, a slash and a length, as 10.0.0.0/8 or fd00::/8
+        s.yaml:27:19: NetworkPolicy a/p: spec.ingress[0].from[0].ipBlock.cidr: "10.0.0.0/99" is no CIDR; write an address, a slash and a length, as 10.0.0.0/8 or fd00::/8
         s.yaml:31:5: the line names no pair of two different pods
         s.yaml:32:5: steps[0].expect[1]: unknown verdict "permit", expected allow, deny, reject or skip
         s.yaml:33:5: steps[0].expect[2]: expected `VERDICT FROM -> TO[:PORT[/PROTOCOL]] [ipv4|ipv6]`, found "allow a/one => a/two"
@@ -126,7 +126,7 @@ fn lines_that_mean_nothing_are_errors() {
 #[test]
 fn expectations_are_total() {
     expect![["
-        s.yaml:10:3: nothing says what becomes of a/one -> a/two:80/tcp ipv6 and of 4 more; a first line like `deny * -> *` speaks of all pods
+        s.yaml:10:3: nothing says what becomes of a/one -> a/two:80/tcp ipv6, a/two -> a/one:80/tcp ipv4, a/two -> a/one:80/tcp ipv6, and 2 more; a first line like `deny * -> *` speaks of all pods
     "]]
     .assert_eq(&problems(&with_lines(&["allow a/one -> a/two ipv4"])));
     expect![["
@@ -245,7 +245,7 @@ fn tables_are_checked() {
         ("      a/a a/c\n      a/a - .\n      a/b x -\n", "there is no pod a/c in this step"),
         (
             "      a/a a/b\n      a/a - .\n",
-            "nothing says what becomes of a/b -> a/a:1/tcp ipv4 and of 1 more",
+            "nothing says what becomes of a/b -> a/a:1/tcp ipv4, a/b -> a/a:1/tcp ipv6; ",
         ),
         ("      a/c\n      a/a .\n", "there is no pod a/c in this step"),
         ("      a/a a/b:1\n      a/a - .\n      a/b x -\n", "\"a/b:1\" names nobody"),
@@ -253,4 +253,88 @@ fn tables_are_checked() {
         let found = problems(&step(table));
         assert!(found.contains(message), "{table}: {found}");
     }
+}
+
+/// A file with a pod and these objects, at column 3.
+fn with_objects(objects: &str) -> String {
+    format!(
+        "scenario: v1\nname: x\npods: [{{name: a/one, listen: [80/tcp]}}]\nsteps: [{{name: s, expect: [allow node:1 -> *]}}]\nobjects:\n{objects}"
+    )
+}
+
+#[test]
+fn wrong_types_name_object_field_expected_and_found() {
+    expect![[r#"
+        s.yaml:10:33: NetworkPolicy a/p: spec.podSelector.matchLabels[app] is the number 5; put it in quotes to make it text
+        s.yaml:12:7: NetworkPolicy a/p: spec.ingress[0].from is an object; write a list
+        s.yaml:13:16: NetworkPolicy a/p: spec.ingress[0].ports[0].port is the boolean true; write a whole number or a name
+        s.yaml:18:5: NetworkPolicy a/q: spec.order is the text "abc", but a number is needed
+        s.yaml:19:45: NetworkPolicy a/q: spec.ingress[0].destination.ports is 80, but a list is needed
+        s.yaml:20:61: metadata.name of the object must be text, found a list
+        s.yaml:21:52: Pod default/pp: metadata.labels is a list; write an object
+        s.yaml:21:73: Pod default/pp: spec.hostNetwork is the text "no way"; write true or false
+        s.yaml:22:71: Deployment default/d: spec.replicas is the text "two"; write a whole number
+        s.yaml:23:71: Deployment default/e: spec.replicas: -1 is no number of pods; write 0 or more
+        s.yaml:23:96: Deployment default/e: spec.template.spec is the number 1; write an object
+        s.yaml:24:63: Service default/s: spec.ports is the number 80; write a list
+        s.yaml:24:85: Service default/s: spec.selector[a] is the number 1; put it in quotes to make it text
+        s.yaml:25:20: kind of the object must be text, found a list
+        s.yaml:26:81: IPPool po: spec.cidr is a list, but text is needed
+    "#]]
+    .assert_eq(&problems(&with_objects(
+        "\
+- apiVersion: networking.k8s.io/v1
+  kind: NetworkPolicy
+  metadata: {name: p, namespace: a}
+  spec:
+    podSelector: {matchLabels: {app: 5}}
+    ingress:
+    - from: {podSelector: {}}
+      ports: [{port: true}]
+- apiVersion: projectcalico.org/v3
+  kind: NetworkPolicy
+  metadata: {name: q, namespace: a}
+  spec:
+    order: abc
+    ingress: [{action: Allow, destination: {ports: 80}}]
+- {apiVersion: projectcalico.org/v3, kind: Tier, metadata: {name: [q]}, spec: x}
+- {apiVersion: v1, kind: Pod, metadata: {name: pp, labels: [a]}, spec: {hostNetwork: no way}}
+- {apiVersion: apps/v1, kind: Deployment, metadata: {name: d}, spec: {replicas: two}}
+- {apiVersion: apps/v1, kind: Deployment, metadata: {name: e}, spec: {replicas: -1, template: {spec: 1}}}
+- {apiVersion: v1, kind: Service, metadata: {name: s}, spec: {ports: 80, selector: {a: 1}}}
+- {apiVersion: v1, kind: [x], metadata: {name: s}}
+- {apiVersion: projectcalico.org/v3, kind: IPPool, metadata: {name: po}, spec: {cidr: [10.0.0.0/8]}}
+",
+    )));
+}
+
+#[test]
+fn addresses_are_of_a_pool_and_pools_are_written_as_they_are() {
+    let text = "scenario: v1
+name: x
+pools: [10.1.0.0/24, 'fd01::1/64', 172.31.2.0/26, 10.1.0.64/26, fd02::/64]
+pods:
+- {name: a/in, addresses: [10.1.0.7, 'fd02::7']}
+- {name: a/out, addresses: [10.9.0.7]}
+- {name: a/late, addresses: [10.3.0.7]}
+objects:
+- {apiVersion: projectcalico.org/v3, kind: IPPool, metadata: {name: more}, spec: {cidr: 10.3.0.0/24}}
+- apiVersion: v1
+  kind: Pod
+  metadata: {name: own, namespace: a, annotations: {cni.projectcalico.org/ipAddrs: '[\"10.9.0.8\"]'}}
+- apiVersion: v1
+  kind: Pod
+  metadata: {name: wrong, namespace: a, annotations: {cni.projectcalico.org/ipAddrs: 10.1.0.9}}
+steps: [{name: s, expect: [skip * -> *]}]
+";
+    expect![[r#"
+        s.yaml:3:22: pools[1]: fd01::1/64 has bits beyond its length: did you mean fd01::/64?
+        s.yaml:3:36: pools[2]: pool 172.31.2.0/26 overlaps 172.31.2.0/24, which the lab itself uses: choose another
+        s.yaml:3:51: pools[3]: pool 10.1.0.64/26 overlaps pool 10.1.0.0/24: give each family pools of their own
+        s.yaml:6:17: pod a/out wants 10.9.0.7, which is in no pool: choose one of 10.1.0.0/24 or 172.31.2.0/26 or 10.1.0.64/26 or 10.3.0.0/24, or add a pool
+        s.yaml:12:53: pod a/own wants 10.9.0.8, which is in no pool: choose one of 10.1.0.0/24 or 172.31.2.0/26 or 10.1.0.64/26 or 10.3.0.0/24, or add a pool
+        s.yaml:15:55: Pod a/wrong: metadata.annotations[cni.projectcalico.org/ipAddrs] is "10.1.0.9"; write a JSON list of at most one address of each family, as ["10.65.0.7", "fd65::7"]
+        s.yaml:16:28: nobody the line names listens on any port
+    "#]]
+    .assert_eq(&problems(text));
 }
