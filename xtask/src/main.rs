@@ -21,7 +21,7 @@ cargo xtask <task>
           more property cases; store faults. With words: only suites with one of them in their titles
   tidy    the rules of the house: floors, sizes, file headers, the crate table
   lint    format and clippy, as CI runs them
-  bench   build with optimisation and print the benchmarks
+  bench   build with optimisation and print the benchmarks: lab, parts, or both; --cold measures a build from nothing, too
   kube    a real Kubernetes for the tests: `cargo xtask kube help`
   image   the node's container image, without a container engine
   setup   only install the system packages that the other tasks need

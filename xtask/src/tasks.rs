@@ -5,11 +5,13 @@ use anyhow::{Context, Result, bail};
 use std::ffi::OsStr;
 use std::path::Path;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Instant;
 
+mod bench;
 mod deep;
 
+pub(crate) use bench::bench;
 pub(crate) use deep::deep;
 
 /// Runs a command and fails with its name if it does.
@@ -59,11 +61,21 @@ pub(crate) fn test(args: &[String]) -> Result<()> {
     let tortie = build(false)?;
     sh(&tortie, &["policy", "test", "lab/scenarios"])?;
     sh(&tortie, &["lab", "run", "lab/scenarios", "--name", "xtask-test"])?;
+    reuse(&tortie)?;
     let few = ["lab/scenarios/default-deny-ingress.yaml", "lab/scenarios/agent-restart.yaml"];
     let mut run = vec!["lab", "run", "--restart-agents", "--datastore", "etcd", "--name", "xtask-etcd"];
     run.extend(few);
     sh(&tortie, &run)?;
     unprivileged(&tortie, few[0])
+}
+
+/// No pod inherits a connection.
+fn reuse(tortie: &str) -> Result<()> {
+    let name = "xtask-reuse";
+    sh(tortie, &["lab", "up", "--quiet", "--nodes", "2", "--name", name])?;
+    let outcome = sh(tortie, &["lab", "reuse", "--name", name]);
+    sh(tortie, &["lab", "down", "--quiet", "--name", name])?;
+    outcome
 }
 
 /// True if this is root.
@@ -113,69 +125,4 @@ fn nobody(tortie: &str, scenarios: &Path, run: impl FnOnce(&[String]) -> Result<
     let outcome = run(&line.map(str::to_owned));
     std::fs::remove_dir_all(&dir)?;
     outcome
-}
-
-/// Benchmarks: the whole path in a lab, then its parts beside their peers or bounds; `parts` or `lab` for one of the two.
-pub(crate) fn bench(args: &[String]) -> Result<()> {
-    setup::packages()?;
-    let only = args.first().map(String::as_str);
-    let tortie = build(true)?;
-    plugin(&tortie)?;
-    if only != Some("parts") {
-        let name = "xtask-bench";
-        sh(&tortie, &["lab", "up", "--quiet", "--nodes", "2", "--name", name])?;
-        let measured = sh(&tortie, &["lab", "bench", "--name", name]);
-        sh(&tortie, &["lab", "down", "--quiet", "--name", name])?;
-        measured?;
-        sh(&tortie, &["lab", "run", "lab/scenarios/shop.yaml", "--name", name])?;
-    }
-    if only != Some("lab") {
-        sh("cargo", &["run", "--quiet", "--release", "-p", "tortie-kernel-nft", "--example", "nft_bench"])?;
-        sh("cargo", &["bench", "--quiet", "-p", "tortie-kernel-net"])?;
-        sh("cargo", &["bench", "--quiet", "-p", "tortie-probe"])?;
-        sh("cargo", &["bench", "--quiet", "-p", "tortie-calc"])?;
-        sh(
-            "cargo",
-            &[
-                "run",
-                "--quiet",
-                "--release",
-                "-p",
-                "tortie-store-suite",
-                "--bin",
-                "store-bench",
-                "--",
-                "--etcd",
-            ],
-        )?;
-    }
-    Ok(())
-}
-
-/// Sizes of the binaries, and how long the plugin takes from its start to its end.
-fn plugin(tortie: &str) -> Result<()> {
-    const STARTS: u32 = 200;
-    sh("cargo", &["build", "--quiet", "--profile", "cni", "-p", "tortie-cni-bin"])?;
-    let cni = tortie.replace("/release/tortie", "/cni/tortie-cni");
-    for (name, path) in [("tortie", tortie), ("tortie-cni", cni.as_str())] {
-        let bytes = std::fs::metadata(path).with_context(|| format!("{path} was not built"))?.len();
-        say(&format!("{name:<12} {:>8.2} MB", bytes as f64 / 1e6));
-    }
-    let mut times = Vec::new();
-    for _ in 0..STARTS {
-        let started = Instant::now();
-        let status = Command::new(&cni)
-            .env("CNI_COMMAND", "VERSION")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .status()?;
-        times.push(started.elapsed());
-        if !status.success() {
-            bail!("{cni}: {status}");
-        }
-    }
-    times.sort();
-    let at = |q: usize| times.get(times.len() * q / 100).copied().unwrap_or_default().as_secs_f64() * 1e3;
-    say(&format!("tortie-cni, fork to exit: p50 {:.2} ms, p99 {:.2} ms ({STARTS} starts)", at(50), at(99)));
-    Ok(())
 }

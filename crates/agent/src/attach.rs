@@ -2,6 +2,7 @@
 
 use crate::addresses;
 use crate::config::Config;
+use crate::connections::Connections;
 use crate::engine::Handle;
 use crate::metrics::Metrics;
 use crate::reconcile;
@@ -14,7 +15,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tortie_agent_api::{ApiError, Attachment, CniArgs, code};
 use tortie_ipam::{HandleId, Ipam};
-use tortie_kernel_net::conntrack::flush_addresses;
 use tortie_kernel_net::pod::{self, PodSpec};
 use tortie_kernel_net::{AddressFilter, NetNs, Netlink};
 use tortie_model::names;
@@ -41,6 +41,7 @@ pub(crate) struct Parts {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) ipam: Ipam,
     pub(crate) engine: Handle,
+    pub(crate) connections: Connections,
     pub(crate) host: Arc<Netlink>,
     pub(crate) mtu: u32,
     pub(crate) metrics: Metrics,
@@ -123,6 +124,7 @@ impl Attacher {
         ips: &[IpAddr],
         netns: NetNs,
     ) -> Result<Attachment, ApiError> {
+        let taken = self.parts.connections.take(&args.container_id, ips);
         let (value, revision) = self
             .record(args, path, entry, |annotations| {
                 let with_length = |ip: &IpAddr| format!("{ip}/{}", if ip.is_ipv4() { 32 } else { 128 });
@@ -138,14 +140,14 @@ impl Attacher {
         spec.alias = Some(format!("{}/{} {}", args.namespace, args.pod, args.container_id));
         // The engine learns of the endpoint before its interface and routes can appear.
         let policy = self.parts.engine.ahead(path.to_owned(), Some(value), revision).await;
+        // Connections of whoever had the addresses before are not this pod's.
+        taken.clean().await.map_err(|e| {
+            fail(code::TRY_AGAIN, format!("{}: {e}", subject(args)), "see the agent's log; it keeps trying")
+        })?;
         let host = self.parts.host.clone();
         let link = {
             let spec = spec.clone();
-            tokio::task::spawn_blocking(move || {
-                // Connections of whoever had the addresses before are not this pod's.
-                forget_connections(&host, &spec.addresses);
-                pod::attach(&host, &netns, &spec)
-            })
+            tokio::task::spawn_blocking(move || pod::attach(&host, &netns, &spec))
         };
         let (link, policy) = tokio::join!(link, policy);
         policy.map_err(|e| {
@@ -214,13 +216,7 @@ impl Attacher {
             }
         }
         match self.parts.ipam.release_by_handle(&handle(args)).await {
-            Ok(released) => {
-                let host = self.parts.host.clone();
-                let forget = tokio::task::spawn_blocking(move || forget_connections(&host, &released));
-                if let Err(e) = forget.await {
-                    note(fail(code::KERNEL, format!("connections of {}: {e}", subject(args)), ""));
-                }
-            }
+            Ok(released) => self.parts.connections.release(&args.container_id, &released),
             Err(e) => note(fail(
                 code::DATASTORE,
                 format!("addresses of {} are not released: {}", subject(args), chain(&e)),
@@ -383,20 +379,6 @@ impl Attacher {
         }
         locks.entry(path.to_owned()).or_default().clone()
     }
-}
-
-/// Makes the host forget the tracked connections of addresses. A failure is no reason to refuse a pod its network.
-fn forget_connections(host: &Netlink, addresses: &[IpAddr]) {
-    let forgotten = host.namespace().run(|| flush_addresses(addresses));
-    let error = match &forgotten {
-        Ok(Ok(count)) => {
-            tracing::debug!(?addresses, count, "tracked connections forgotten");
-            return;
-        }
-        Ok(Err(error)) => chain(error),
-        Err(error) => chain(error),
-    };
-    tracing::warn!(?addresses, %error, "tracked connections of these addresses may survive, and with them what policy let through earlier");
 }
 
 fn pod_path(args: &CniArgs) -> Result<String, ApiError> {

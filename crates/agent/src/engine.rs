@@ -4,6 +4,7 @@
 //! everything else talks to it over bounded channels.
 
 use crate::config::Config;
+use crate::connections::Connections;
 use crate::metrics::Metrics;
 use crate::routing::Routing;
 use anyhow::Context as _;
@@ -79,6 +80,7 @@ impl Handle {
 /// What the engine is made of.
 pub(crate) struct Parts {
     pub(crate) config: Arc<Config>,
+    pub(crate) connections: Connections,
     pub(crate) feed: mpsc::Receiver<Feed>,
     pub(crate) health: Reporter,
     pub(crate) metrics: Metrics,
@@ -128,6 +130,9 @@ struct Waiter {
 
 struct Engine {
     config: Arc<Config>,
+    connections: Connections,
+    /// Changes of who has which address, until their consequences are in the kernel.
+    moved: Vec<Change>,
     feed: mpsc::Receiver<Feed>,
     health: Reporter,
     metrics: Metrics,
@@ -163,6 +168,8 @@ impl Engine {
     fn new(parts: Parts, dataplane: Dataplane) -> Self {
         let node = parts.config.node.clone();
         Self {
+            connections: parts.connections,
+            moved: Vec::new(),
             feed: parts.feed,
             health: parts.health,
             metrics: parts.metrics,
@@ -272,7 +279,9 @@ impl Engine {
                 self.metrics.resyncs.inc();
                 self.lost = None;
                 self.deltas(deltas);
-                if !self.in_sync {
+                if self.in_sync {
+                    self.connections.gap();
+                } else {
                     self.in_sync = true;
                     self.calc.on_in_sync();
                 }
@@ -310,6 +319,13 @@ impl Engine {
         for change in changes {
             self.note_policy(&change, delta.revision);
             self.routing.on_change(&change);
+            if matches!(change.key, Key::WorkloadEndpoint(_) | Key::Block(_)) {
+                if self.in_sync {
+                    self.moved.push(change.clone());
+                } else {
+                    self.connections.note([change.clone()]);
+                }
+            }
             self.calc.on_change(change);
         }
     }
@@ -344,7 +360,12 @@ impl Engine {
         self.leftovers = report.again_after;
         if report.complete && self.in_sync {
             self.enforced = self.view.revision();
-            self.synced.send_if_modified(|s| !std::mem::replace(s, true));
+            if !self.moved.is_empty() {
+                self.connections.note(self.moved.drain(..));
+            }
+            if self.synced.send_if_modified(|s| !std::mem::replace(s, true)) {
+                self.connections.in_sync();
+            }
         }
         let outcome = if report.complete { Ok(()) } else { Err(self.failures.join("; ")) };
         for applied in self.ahead.drain(..) {

@@ -6,6 +6,7 @@ mod addresses;
 mod attach;
 mod bird;
 mod config;
+mod connections;
 mod engine;
 mod journal;
 mod metrics;
@@ -76,8 +77,11 @@ async fn serve(config: Arc<Config>) -> Result<()> {
     let (bird, bird_config) = watch::channel(None);
     let (synced, in_sync) = watch::channel(false);
     let metrics = metrics::Metrics::new(&registry);
+    let connections =
+        connections::Connections::spawn(&config.node).context("start the thread that forgets connections")?;
     let engine = engine::spawn(engine::Parts {
         config: config.clone(),
+        connections: connections.clone(),
         feed,
         health: health.register("engine", Some(Duration::from_secs(config.watchdog_seconds))),
         metrics: metrics.clone(),
@@ -96,6 +100,7 @@ async fn serve(config: Arc<Config>) -> Result<()> {
         store: store.clone(),
         ipam: ipam.clone(),
         engine: engine.clone(),
+        connections,
         host,
         mtu,
         metrics,

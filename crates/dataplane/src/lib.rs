@@ -1,20 +1,17 @@
 //! The Linux dataplane: takes the calculation's updates and keeps the kernel equal to them.
 //!
-//! One apply cycle: policy first (one nftables transaction), then routes to local workloads, then tracked
-//! connections of addresses that went away are forgotten. Nothing is decided here;
+//! One apply cycle: policy first (one nftables transaction), then routes to local workloads. Nothing is decided here;
 //! `rules` decides what chains look like, `calc` what applies.
 
 mod routes;
 
 use routes::Routes;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tortie_calc::Update;
 use tortie_calc::update::LocalWorkload;
-use tortie_kernel_net::conntrack::flush_addresses;
 use tortie_kernel_nft::Driver;
 use tortie_model::WorkloadId;
 use tortie_net::Cidr;
@@ -64,8 +61,6 @@ pub struct Dataplane {
     driver: Driver,
     routes: AsyncFd<Routes>,
     workloads: BTreeMap<WorkloadId, Arc<LocalWorkload>>,
-    /// Addresses that a workload has lost, whose connections are still to be forgotten.
-    lost: BTreeSet<IpAddr>,
     in_sync: bool,
     /// A comparison with the kernel is due.
     compare: bool,
@@ -94,7 +89,6 @@ impl Dataplane {
             driver: Driver::open().map_err(OpenError::Nftables)?,
             routes,
             workloads: BTreeMap::new(),
-            lost: BTreeSet::new(),
             in_sync: false,
             compare: false,
             refused: Vec::new(),
@@ -110,10 +104,6 @@ impl Dataplane {
             }
             Update::Workload(id, local) => {
                 let before = self.workloads.insert(id.clone(), local.clone());
-                if let Some(before) = &before {
-                    let kept: BTreeSet<IpAddr> = hosts(local).collect();
-                    self.lost.extend(hosts(before).filter(|address| !kept.contains(address)));
-                }
                 let routes = self.routes.get_mut();
                 if let Some(before) = before.filter(|b| b.endpoint.name != local.endpoint.name) {
                     routes.forget(&before.endpoint.name);
@@ -122,7 +112,6 @@ impl Dataplane {
             }
             Update::WorkloadRemove(id) => {
                 if let Some(before) = self.workloads.remove(id) {
-                    self.lost.extend(hosts(&before));
                     self.routes.get_mut().forget(&before.endpoint.name);
                 }
             }
@@ -156,29 +145,7 @@ impl Dataplane {
             report.writes += routes.writes;
             report.errors.extend(routes.errors);
         }
-        // Not before the policy is there: what the old one lets through would be tracked again.
-        if report.complete {
-            self.forget_connections();
-        }
         report
-    }
-
-    /// Whoever gets the addresses next must not inherit connections. What fails is tried again at the next apply.
-    fn forget_connections(&mut self) {
-        if self.lost.is_empty() {
-            return;
-        }
-        let lost: Vec<IpAddr> = self.lost.iter().copied().collect();
-        let error = match self.routes.get_ref().namespace().run(|| flush_addresses(&lost)) {
-            Ok(Ok(count)) => {
-                tracing::debug!(addresses = lost.len(), count, "tracked connections forgotten");
-                self.lost.clear();
-                return;
-            }
-            Ok(Err(error)) => chain(&error),
-            Err(error) => chain(&error),
-        };
-        tracing::warn!(addresses = ?lost, %error, "tracked connections of lost addresses are not all forgotten");
     }
 
     /// Compares everything with the kernel at the next apply.
@@ -213,11 +180,6 @@ impl Dataplane {
     pub fn workloads(&self) -> &BTreeMap<WorkloadId, Arc<LocalWorkload>> {
         &self.workloads
     }
-}
-
-/// Addresses of a workload.
-fn hosts(local: &LocalWorkload) -> impl Iterator<Item = IpAddr> + '_ {
-    local.endpoint.nets().filter(|net| net.is_host()).map(Cidr::addr)
 }
 
 /// An error with its causes in one line.

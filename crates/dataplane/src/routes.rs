@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use tortie_delta::{Todo, Tracker};
 use tortie_kernel_net::{
-    Batch, Change, DumpError, Event, Groups, LinkIndex, Monitor, MonitorError, NetNs, Netlink, OpenError,
-    Route, RouteFilter, RouteKind, TableId,
+    Batch, Change, DumpError, Event, Groups, LinkIndex, Monitor, MonitorError, Netlink, OpenError, Route,
+    RouteFilter, RouteKind, TableId,
 };
 use tortie_net::Cidr;
 
@@ -56,11 +56,6 @@ impl Routes {
             links: BTreeMap::new(),
             stale: true,
         })
-    }
-
-    /// The namespace whose routes these are.
-    pub(crate) fn namespace(&self) -> &NetNs {
-        self.netlink.namespace()
     }
 
     /// Wants routes to `addresses` on `interface`, and no others there that it wanted before.

@@ -12,7 +12,6 @@ use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMS
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{Socket, SocketAddr};
 use nix::errno::Errno;
-use tortie_net::Family;
 
 use crate::channel::{Messages, Received, decode_error};
 use crate::{KernelError, RequestError, TransportError, wire};
@@ -43,14 +42,8 @@ pub enum ConntrackError {
     #[error("cannot open a netlink socket to connection tracking")]
     Socket(#[source] io::Error),
     /// The table could not be read.
-    #[error("cannot list the tracked {family} connections")]
-    List {
-        /// Of which family.
-        family: Family,
-        /// Why.
-        #[source]
-        source: RequestError,
-    },
+    #[error("cannot list the tracked connections")]
+    List(#[source] RequestError),
     /// Entries could not be deleted; the others are.
     #[error("cannot delete {failed} of {found} tracked connections")]
     Delete {
@@ -66,6 +59,7 @@ pub enum ConntrackError {
 
 /// Deletes all entries of connection tracking, in whatever zone, that have one of the addresses as source or
 /// destination of either direction; answers how many there were. Works on the namespace of the calling thread.
+/// Walks the whole table once, for both families: ten milliseconds and more even if it is empty.
 ///
 /// A kernel without connection tracking has no entries, which is no error.
 pub fn flush_addresses(addresses: &[IpAddr]) -> Result<usize, ConntrackError> {
@@ -79,15 +73,12 @@ pub fn flush_addresses(addresses: &[IpAddr]) -> Result<usize, ConntrackError> {
         Err(e) => return Err(ConntrackError::Socket(e)),
     };
     let wanted: HashSet<IpAddr> = addresses.iter().copied().collect();
-    let mut found = Vec::new();
-    for family in Family::ALL.into_iter().filter(|f| wanted.iter().any(|a| Family::of(*a) == *f)) {
-        match table.list(family, &wanted) {
-            Ok(entries) => found.extend(entries),
-            // This is how netfilter answers for a subsystem that it does not have.
-            Err(RequestError::Kernel(KernelError { errno: Errno::EINVAL, .. })) => {}
-            Err(source) => return Err(ConntrackError::List { family, source }),
-        }
-    }
+    let found = match table.list(&wanted) {
+        Ok(found) => found,
+        // This is how netfilter answers for a subsystem that it does not have.
+        Err(RequestError::Kernel(KernelError { errno: Errno::EINVAL, .. })) => return Ok(0),
+        Err(source) => return Err(ConntrackError::List(source)),
+    };
     let (mut deleted, mut failed, mut first) = (0, 0, None);
     for entry in &found {
         match table.request(|sequence| entry.deletion(sequence)) {
@@ -207,11 +198,11 @@ impl Table {
     }
 
     /// Entries with one of the addresses.
-    fn list(&mut self, family: Family, wanted: &HashSet<IpAddr>) -> Result<Vec<Entry>, RequestError> {
-        let af = u8::from(wire::af(Some(family)));
+    fn list(&mut self, wanted: &HashSet<IpAddr>) -> Result<Vec<Entry>, RequestError> {
+        let all_families = u8::from(wire::af(None));
         let mut entries = Vec::new();
         self.exchange(
-            |sequence| finish(request(IPCTNL_MSG_CT_GET, NLM_F_DUMP, sequence, af)),
+            |sequence| finish(request(IPCTNL_MSG_CT_GET, NLM_F_DUMP, sequence, all_families)),
             |message| entries.extend(Entry::decode(message.payload, wanted)),
         )?;
         Ok(entries)

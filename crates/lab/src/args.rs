@@ -79,6 +79,11 @@ pub(crate) enum Command {
         #[command(flatten)]
         output: OutputArg,
     },
+    /// Check that a pod with the address of a removed one inherits none of its connections
+    Reuse {
+        #[command(flatten)]
+        output: OutputArg,
+    },
     /// Break something on purpose, or heal it
     Fault {
         /// `kill-agent N`, `restart-agent N`, `kill-bird N`, `cut N`, `heal N`, `kill-store`

@@ -74,6 +74,11 @@ impl Row {
         }
     }
 
+    /// How many of something there were.
+    pub(crate) fn count(what: &str, count: usize) -> Self {
+        Self { count, ..Self::of(what, "", Vec::new()) }
+    }
+
     fn beside(mut self, bound: &Self, note: &str) -> Self {
         self.bound = Some(bound.p50);
         note.clone_into(&mut self.note);

@@ -196,6 +196,7 @@ impl Lab {
                 Ok(Value::Null)
             }
             Request::Bench => Ok(serde_json::to_value(self.bench(sink).await?)?),
+            Request::Reuse => Ok(serde_json::to_value(self.reuse(sink).await?)?),
             Request::Fault { fault } => Ok(self.fault(fault.parse()?).await?.into()),
             other => bail!("{other:?} changes nothing"),
         }

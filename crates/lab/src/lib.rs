@@ -25,6 +25,7 @@ mod pods;
 mod process;
 mod records;
 mod request;
+mod reuse;
 mod router;
 mod run;
 mod sandbox;

@@ -60,6 +60,8 @@ pub(crate) enum Request {
     },
     /// [`crate::bench::Row`]s.
     Bench,
+    /// [`crate::bench::Row`]s: the kinds of connections that are not inherited.
+    Reuse,
     /// Break or heal something.
     Fault {
         /// In the words of a scenario: `kill-agent 2`.

@@ -1,4 +1,4 @@
-//! `tortie lab bench`.
+//! `tortie lab bench` and `tortie lab reuse`.
 
 use super::Context;
 use crate::args::Output;
@@ -6,6 +6,14 @@ use crate::bench::{Row, table as render};
 use crate::request::Request;
 use crate::table;
 use std::process::ExitCode;
+
+pub(super) fn reuse(context: &Context, output: Output) -> anyhow::Result<ExitCode> {
+    let rows: Vec<Row> = context.ask(&Request::Reuse)?;
+    table::emit(output, &rows, |rows| {
+        rows.iter().map(|row| format!("{:>3} connections are not {}\n", row.count, row.what)).collect()
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
 
 pub(super) fn bench(context: &Context, output: Output) -> anyhow::Result<ExitCode> {
     let rows: Vec<Row> = context.ask(&Request::Bench)?;
