@@ -3,6 +3,7 @@
 use crate::oci::{self, Image, Rootfs};
 use crate::{say, setup, tasks};
 use anyhow::{Context, Result, bail};
+use flate2::Compression;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -42,6 +43,8 @@ pub(crate) fn build() -> Result<PathBuf> {
     let image = Image {
         names: &names,
         entrypoint: &["/usr/bin/tortie"],
+        cmd: &[],
+        compression: Compression::best(),
         env: &["PATH=/usr/bin:/usr/sbin"],
         labels: &[
             ("org.opencontainers.image.title", "tortie".to_owned()),
@@ -78,7 +81,7 @@ fn root() -> Result<String> {
 }
 
 /// A dynamic executable with the libraries and the loader that it names, where it looks for them.
-fn with_libraries(rootfs: &mut Rootfs, program: &Path, path: &str) -> Result<()> {
+pub(crate) fn with_libraries(rootfs: &mut Rootfs, program: &Path, path: &str) -> Result<()> {
     rootfs.copy(program, path)?;
     let output = Command::new("ldd").arg(program).output().context("ldd cannot be run")?;
     let listing = String::from_utf8_lossy(&output.stdout);

@@ -5,6 +5,7 @@
 
 mod cache;
 mod go;
+mod images;
 mod programs;
 
 use crate::say;
@@ -14,6 +15,7 @@ const HELP: &str = "\
 cargo xtask kube <what>
 
   binaries [--all]   build kube-apiserver and kubectl, or with --all everything that the tests run, unless cached
+  images             build the images that nodes and the upstream suites need, and unpack them for containerd
   path               print the directory of the binaries; fails if kube-apiserver is not there
 
 KUBEBUILDER_ASSETS, if set, is where kube-apiserver, etcd and kubectl are taken from instead.
@@ -26,6 +28,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     match words.as_slice() {
         [] | ["binaries"] => programs::provide(programs::Wanted::ApiServer),
         ["binaries", "--all"] => programs::provide(programs::Wanted::All),
+        ["images"] => images::provide(),
         ["path"] => programs::print_path(),
         ["help" | "--help" | "-h"] => {
             say(HELP);

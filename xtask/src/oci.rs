@@ -32,6 +32,10 @@ pub(crate) struct Image<'a> {
     /// Names with a tag; all of them import.
     pub(crate) names: &'a [String],
     pub(crate) entrypoint: &'a [&'a str],
+    /// Arguments where nobody gives any.
+    pub(crate) cmd: &'a [&'a str],
+    /// How much time to spend on a small layer.
+    pub(crate) compression: Compression,
     pub(crate) env: &'a [&'a str],
     pub(crate) labels: &'a [(&'a str, String)],
 }
@@ -108,7 +112,7 @@ impl Rootfs {
 pub(crate) fn write(rootfs: &Rootfs, image: &Image<'_>, to: &PathBuf) -> Result<(u64, String)> {
     let layer = rootfs.layer()?;
     let layer_id = digest(&layer);
-    let mut gzip = GzBuilder::new().mtime(0).write(Vec::new(), Compression::best());
+    let mut gzip = GzBuilder::new().mtime(0).write(Vec::new(), image.compression);
     gzip.write_all(&layer)?;
     let packed = gzip.finish()?;
 
@@ -116,7 +120,7 @@ pub(crate) fn write(rootfs: &Rootfs, image: &Image<'_>, to: &PathBuf) -> Result<
     let config = json!({
         "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
         "os": "linux",
-        "config": {"Entrypoint": image.entrypoint, "Env": image.env, "Labels": labels, "WorkingDir": "/"},
+        "config": {"Entrypoint": image.entrypoint, "Cmd": image.cmd, "Env": image.env, "Labels": labels, "WorkingDir": "/"},
         "rootfs": {"type": "layers", "diff_ids": [layer_id]},
     })
     .to_string()
@@ -186,7 +190,14 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("tortie-oci-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
         let names = ["example.test/a:1".to_owned(), "example.test/b:2".to_owned()];
-        let image = Image { names: &names, entrypoint: &["/bin/x"], env: &[], labels: &[] };
+        let image = Image {
+            names: &names,
+            entrypoint: &["/bin/x"],
+            cmd: &[],
+            compression: Compression::best(),
+            env: &[],
+            labels: &[],
+        };
         let (one, two) = (dir.join("one.tar"), dir.join("two.tar"));
         let (size, digest) = write(&sample(), &image, &one).unwrap();
         assert_eq!(write(&sample(), &image, &two).unwrap(), (size, digest));

@@ -109,6 +109,20 @@ pub(crate) fn directory() -> Result<PathBuf> {
     Ok(current)
 }
 
+/// Where the sources of a module lie, that the binaries were built from.
+pub(crate) fn module_dir(module: &str) -> Result<PathBuf> {
+    let go = Go::find(&Source::read()?.go)?;
+    let out = go
+        .command(&["list", "-m", "-f", "{{.Dir}}", module])
+        .current_dir(xtask().join(KUBERNETES))
+        .output()
+        .context("go cannot be run")?;
+    if !out.status.success() {
+        bail!("the module {module} cannot be found: {}", String::from_utf8_lossy(&out.stderr).trim());
+    }
+    Ok(PathBuf::from(String::from_utf8_lossy(&out.stdout).trim()))
+}
+
 /// Prints the directory for scripts.
 #[expect(clippy::print_stdout, reason = "the answer of `cargo xtask kube path`, to be read by a script")]
 pub(crate) fn print_path() -> Result<()> {
