@@ -233,7 +233,7 @@ impl Lab {
         Ok((action, detail))
     }
 
-    /// Starts pods, several at a time; the first error is reported when all have been tried.
+    /// Starts pods, several at a time; errors are reported when all have been tried.
     pub(crate) async fn add_pods(self: &Arc<Self>, wishes: Vec<Wish>) -> anyhow::Result<()> {
         let outcomes: Vec<anyhow::Result<()>> = stream::iter(wishes)
             .map(|wish| {
@@ -243,10 +243,10 @@ impl Lab {
             .buffer_unordered(PARALLEL)
             .collect()
             .await;
-        outcomes.into_iter().collect()
+        all_of(outcomes)
     }
 
-    /// Stops pods, several at a time; the first error is reported when all have been tried.
+    /// Stops pods, several at a time; errors are reported when all have been tried.
     pub(crate) async fn remove_pods(self: &Arc<Self>, names: Vec<PodName>) -> anyhow::Result<()> {
         let outcomes: Vec<anyhow::Result<()>> = stream::iter(names)
             .map(|name| {
@@ -256,7 +256,7 @@ impl Lab {
             .buffer_unordered(PARALLEL)
             .collect()
             .await;
-        outcomes.into_iter().collect()
+        all_of(outcomes)
     }
 
     /// Deletes objects, and the pods of workloads; a namespace takes everything in it along.
@@ -340,6 +340,20 @@ impl Lab {
     }
 }
 
+/// One error for all: whoever mends the first should know of the others.
+fn all_of(outcomes: Vec<anyhow::Result<()>>) -> anyhow::Result<()> {
+    const SHOWN: usize = 10;
+    let mut errors: Vec<anyhow::Error> = outcomes.into_iter().filter_map(Result::err).collect();
+    if errors.len() < 2 {
+        return errors.pop().map_or(Ok(()), Err);
+    }
+    let mut lines: Vec<String> = errors.iter().take(SHOWN).map(|e| format!("{e:#}")).collect();
+    if let more @ 1.. = errors.len().saturating_sub(SHOWN) {
+        lines.push(format!("and {more} more"));
+    }
+    bail!("{} pods failed:\n  {}", errors.len(), lines.join("\n  "))
+}
+
 fn pool_cidr(pool: &Value) -> Option<Cidr> {
     pool.pointer("/spec/cidr")?.as_str()?.parse().ok()
 }
@@ -359,4 +373,19 @@ fn finish(id: &ObjectId, mut object: Value) -> Value {
         }
     }
     object
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_is_told_and_many_are_counted() {
+        let fail = |n: usize| (0..n).map(|i| Err(anyhow::anyhow!("pod {i}"))).collect::<Vec<_>>();
+        assert!(all_of(vec![Ok(()), Ok(())]).is_ok());
+        assert_eq!(all_of(fail(1)).unwrap_err().to_string(), "pod 0");
+        assert_eq!(all_of(fail(2)).unwrap_err().to_string(), "2 pods failed:\n  pod 0\n  pod 1");
+        let many = all_of(fail(12)).unwrap_err().to_string();
+        assert!(many.starts_with("12 pods failed:") && many.ends_with("pod 9\n  and 2 more"), "{many}");
+    }
 }

@@ -118,7 +118,7 @@ pub(crate) struct ShapeArgs {
     #[arg(long, value_enum, default_value_t)]
     pub(crate) fabric: FabricKind,
     /// Address pool of pods; repeat it for the other family (default: 10.65.0.0/16 and fd65::/64)
-    #[arg(long = "pool", value_name = "CIDR")]
+    #[arg(long = "pool", value_name = "CIDR", value_parser = tortie_scenario::parse_pool)]
     pub(crate) pools: Vec<Cidr>,
     /// The CNI plugin (default: `tortie-cni` beside this executable)
     #[arg(long, value_name = "PATH")]
@@ -261,6 +261,8 @@ mod tests {
         let Command::Pod(PodCommand::Add { labels, .. }) = args.command else { unreachable!() };
         assert_eq!(labels, [("x".into(), "1".into()), ("y".into(), "2".into())]);
         assert!(Args::try_parse_from(["lab", "up", "--nodes", "0"]).is_err());
+        let beyond = Args::try_parse_from(["lab", "up", "--pool", "10.65.3.0/16"]).unwrap_err().to_string();
+        assert!(beyond.contains("did you mean 10.65.0.0/16?"), "{beyond}");
         assert!(Args::try_parse_from(["lab", "delete"]).is_err());
         assert!(Args::try_parse_from(["lab", "delete", "pod", "a/b"]).is_ok());
     }

@@ -1,6 +1,7 @@
 //! Calls the CNI plugin as a container runtime does: a configuration list on disk, arguments in the environment, the plugin's
 //! configuration on stdin, its result on stdout.
 
+use crate::control::name_flag;
 use crate::node::Node;
 use crate::process::{PATH, in_netns};
 use crate::sandbox::{NETNS_DIR, STATE_DIR};
@@ -30,6 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Plugin {
     bin_dir: PathBuf,
+    /// Name of the lab.
+    lab: String,
 }
 
 /// What a runtime tells the plugin about a container.
@@ -61,7 +64,7 @@ impl Verb {
 
 impl Plugin {
     /// Puts the plugin under its Calico names into a directory of its own.
-    pub(crate) fn install(plugin: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn install(plugin: &Path, lab: &str) -> anyhow::Result<Self> {
         let bin_dir = Path::new(STATE_DIR).join("cni-bin");
         fs::create_dir_all(&bin_dir).with_context(|| format!("cannot create {}", bin_dir.display()))?;
         for name in ["calico", "calico-ipam"] {
@@ -69,7 +72,7 @@ impl Plugin {
             std::os::unix::fs::symlink(plugin, &link)
                 .with_context(|| format!("cannot create {}", link.display()))?;
         }
-        Ok(Self { bin_dir })
+        Ok(Self { bin_dir, lab: lab.to_owned() })
     }
 
     /// Writes the configuration list of a node.
@@ -126,7 +129,7 @@ impl Plugin {
             Ok(output) => output.with_context(subject)?,
             Err(_) => bail!("{}: no answer for {} s; {}", subject(), PATIENCE.as_secs(), node.last_words()),
         };
-        addresses(verb, &output).with_context(subject)
+        addresses(verb, &output, &in_lab(&self.lab, node.name())).with_context(subject)
     }
 }
 
@@ -190,11 +193,21 @@ struct PluginAddress {
     address: String,
 }
 
-fn addresses(verb: Verb, output: &Output) -> anyhow::Result<Vec<IpAddr>> {
+/// How a user of a lab, who is outside of it, runs what an agent advises on its node.
+fn in_lab(lab: &str, node: &str) -> String {
+    format!("`tortie lab exec{} {node} -- tortie ", name_flag(lab))
+}
+
+/// The addresses of a result. Commands that an error advises begin with `tortie` where the agent is; `tortie` is what to write
+/// instead where the user is.
+fn addresses(verb: Verb, output: &Output, tortie: &str) -> anyhow::Result<Vec<IpAddr>> {
     if !output.status.success() {
         return Err(match serde_json::from_slice::<PluginError>(&output.stdout) {
             Ok(error) if error.details.is_empty() => anyhow!("{} (CNI error {})", error.msg, error.code),
-            Ok(error) => anyhow!("{} (CNI error {}): {}", error.msg, error.code, error.details),
+            Ok(error) => {
+                let details = error.details.replace("`tortie ", tortie);
+                anyhow!("{} (CNI error {}): {details}", error.msg, error.code)
+            }
             Err(_) => {
                 let said = String::from_utf8_lossy(&output.stderr);
                 anyhow!(
@@ -251,14 +264,23 @@ mod tests {
             0,
             r#"{"cniVersion":"1.0.0","ips":[{"address":"10.65.0.1/32"},{"address":"fd65::1/128"}]}"#,
         );
-        let ips: Vec<String> = addresses(Verb::Add, &ok).unwrap().iter().map(ToString::to_string).collect();
+        let ips: Vec<String> =
+            addresses(Verb::Add, &ok, "").unwrap().iter().map(ToString::to_string).collect();
         assert_eq!(ips, ["10.65.0.1", "fd65::1"]);
-        assert!(addresses(Verb::Del, &output(0, "")).unwrap().is_empty());
-        let error =
-            addresses(Verb::Add, &output(1, r#"{"code":11,"msg":"agent is away","details":"try again"}"#))
-                .unwrap_err();
+        assert!(addresses(Verb::Del, &output(0, ""), "").unwrap().is_empty());
+        let error = addresses(
+            Verb::Add,
+            &output(1, r#"{"code":11,"msg":"agent is away","details":"try again"}"#),
+            "",
+        )
+        .unwrap_err();
         assert_eq!(error.to_string(), "agent is away (CNI error 11): try again");
-        let error = addresses(Verb::Add, &output(2, "")).unwrap_err();
+        let told = output(1, r#"{"code":101,"msg":"no address","details":"see `tortie ctl get ippools`"}"#);
+        assert_eq!(
+            addresses(Verb::Add, &told, &in_lab("x", "node2")).unwrap_err().to_string(),
+            "no address (CNI error 101): see `tortie lab exec --name x node2 -- tortie ctl get ippools`"
+        );
+        let error = addresses(Verb::Add, &output(2, ""), "").unwrap_err();
         assert!(error.to_string().contains("boo"));
     }
 }

@@ -13,16 +13,19 @@ mod up;
 use crate::args::{Args, Command};
 use crate::control::{Client, Event};
 use crate::dirs::LabDir;
+use crate::interrupt::Interrupts;
 use crate::request::Request;
 use crate::terminal::Terminal;
 use crate::{sandbox, supervisor};
 use serde::de::DeserializeOwned;
 use std::process::ExitCode;
+pub(crate) use up::wait_until_gone;
 
 /// What every command needs.
 pub(crate) struct Context {
     pub(crate) dir: LabDir,
     pub(crate) terminal: Terminal,
+    pub(crate) interrupts: Interrupts,
 }
 
 impl Context {
@@ -38,11 +41,13 @@ impl Context {
         on_item: &mut dyn FnMut(serde_json::Value),
     ) -> anyhow::Result<T> {
         self.clean_leftover()?;
-        Client::connect(&self.dir)?.call(request, &mut |event| match event {
+        let outcome = Client::connect(&self.dir)?.call(request, &mut |event| match event {
             Event::Progress { message } => self.terminal.progress(&message),
             Event::Item { item } => on_item(item),
             Event::Done { .. } | Event::Failed { .. } => {}
-        })
+        });
+        self.interrupts.settle();
+        outcome
     }
 
     /// Removes what a crash left behind, and says so.
@@ -57,7 +62,23 @@ impl Context {
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let terminal = Terminal::new(args.quiet);
-    let context = || -> anyhow::Result<Context> { Ok(Context { dir: LabDir::of(&args.name)?, terminal }) };
+    let interrupts = Interrupts::default();
+    let context = || -> anyhow::Result<Context> {
+        Ok(Context { dir: LabDir::of(&args.name)?, terminal, interrupts: interrupts.clone() })
+    };
+    // Commands that take a while. The inner programs and what `exec` becomes have signals of their own.
+    let long = matches!(
+        args.command,
+        Command::Up(_)
+            | Command::Run(_)
+            | Command::Apply { .. }
+            | Command::Delete { .. }
+            | Command::Matrix(_)
+            | Command::Bench { .. }
+    );
+    if long {
+        interrupts.watch(terminal)?;
+    }
     match args.command {
         Command::Up(up) => up::up(&context()?, &up),
         Command::Down => up::down(&context()?),

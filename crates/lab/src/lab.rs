@@ -63,7 +63,7 @@ impl Lab {
             Plugin::configure(&node)?;
             nodes.push(Arc::new(node));
         }
-        let pods = Pods::new(Plugin::install(&spec.cni_bin)?);
+        let pods = Pods::new(Plugin::install(&spec.cni_bin, &spec.name)?);
         let listeners = Listeners::new()?;
         let mut lab = Self {
             spec,

@@ -16,6 +16,7 @@ mod enforce;
 mod fabric;
 mod faults;
 mod glob;
+mod interrupt;
 mod lab;
 mod matrix;
 mod node;

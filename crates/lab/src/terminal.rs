@@ -32,6 +32,11 @@ impl Terminal {
         let _ = writeln!(stderr(), "{on}warning:{off} {line}");
     }
 
+    /// The last word of a command that was ended, also where little is to be said.
+    pub(crate) fn say(line: &str) {
+        let _ = writeln!(stderr(), "{line}");
+    }
+
     /// A part of the result. A reader that went away is no reason to fail.
     pub(crate) fn print(text: &str) {
         let _ = stdout().write_all(text.as_bytes());

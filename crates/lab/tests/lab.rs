@@ -145,15 +145,19 @@ fn an_interrupted_start_leaves_nothing() {
     for signal in ["-INT", "-KILL"] {
         let lab = Lab { name: Lab::name(signal.trim_start_matches('-').to_lowercase().as_str()) };
         // More nodes than can be made before the signal comes.
-        let mut up: Child = command(&lab.name, &["up", "--without-agents", "--nodes", "200"])
+        let up: Child = command(&lab.name, &["up", "--without-agents", "--nodes", "200"])
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         until("no supervisor", || !lab.process("supervise").is_empty());
         assert!(Command::new("kill").args([signal, &up.id().to_string()]).status().unwrap().success());
-        let status = up.wait().unwrap();
-        assert!(!status.success());
+        let output = up.wait_with_output().unwrap();
+        assert!(!output.status.success());
+        if signal == "-INT" {
+            assert_eq!(output.status.code(), Some(130));
+            assert!(text(&output.stderr).contains("nothing is left of it"), "{}", text(&output.stderr));
+        }
         until("the sandbox lives on", || lab.process("init").is_empty());
         assert_eq!(run(&lab.name, &["status"]).status.code(), Some(2));
     }

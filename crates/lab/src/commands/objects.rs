@@ -52,6 +52,7 @@ fn report(
     by_name: bool,
     output: OutputArg,
 ) -> anyhow::Result<ExitCode> {
+    context.interrupts.leave(&context.dir);
     let applied: Applied = context.ask(request)?;
     // Asked for by name, an object that is not there is a mistake.
     let missing = by_name && applied.outcomes.iter().any(|o| o.result == Action::Absent);

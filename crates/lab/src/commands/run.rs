@@ -71,12 +71,13 @@ fn run_group(
 ) -> anyhow::Result<()> {
     let nodes = group.first().map_or(3, |s| s.plan.nodes);
     let dir = lab_dir(context, args)?;
-    let context = Context { dir, terminal: context.terminal };
+    let context = Context { dir, terminal: context.terminal, interrupts: context.interrupts.clone() };
     let spec = LabSpec { tied: !args.keep, ..shape(&context.dir, nodes, &args.shape)? };
     // The channel holds a tied lab up; it goes down when this function returns, however it does.
     let channel = bring_up(&context, &spec)?;
     let borrowed = channel.is_none();
     if borrowed {
+        context.interrupts.leave(&context.dir);
         let is: LabSpec = Client::connect(&context.dir)?.call(&Request::Shape, &mut |_| {})?;
         if let Some(difference) = is.difference(&spec) {
             bail!(

@@ -4,24 +4,18 @@ use super::Context;
 use crate::args::{ShapeArgs, UpArgs};
 use crate::control::{Client, Event, name_flag};
 use crate::dirs::{DirState, LabDir};
-use crate::fabric::Plan;
 use crate::request::Request;
 use crate::sandbox;
 use crate::spec::LabSpec;
 use crate::terminal::Terminal;
 use anyhow::{Context as _, anyhow, bail};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::io::ErrorKind;
-use std::net::IpAddr;
-use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use tortie_agent_api::read_frame;
-use tortie_net::{Cidr, Family};
+use tortie_scenario::check_pools;
 
 /// How long a lab may take to go away.
 const DOWN_PATIENCE: Duration = Duration::from_secs(15);
@@ -29,7 +23,10 @@ const DOWN_PATIENCE: Duration = Duration::from_secs(15);
 /// The shape that a command asks for.
 pub(crate) fn shape(dir: &LabDir, nodes: usize, args: &ShapeArgs) -> anyhow::Result<LabSpec> {
     let pools = if args.pools.is_empty() { LabSpec::default_pools() } else { args.pools.clone() };
-    check_pools(&pools, &Plan::new(args.fabric, nodes))?;
+    let wrong: Vec<String> = check_pools(&pools).iter().map(|(_, error)| error.to_string()).collect();
+    if !wrong.is_empty() {
+        bail!("{}", wrong.join("\n  "));
+    }
     Ok(LabSpec {
         name: dir.name().to_owned(),
         dir: dir.path().to_owned(),
@@ -42,33 +39,6 @@ pub(crate) fn shape(dir: &LabDir, nodes: usize, args: &ShapeArgs) -> anyhow::Res
         agents: true,
         tied: false,
     })
-}
-
-/// Pools must hold a block and keep clear of each other and of the lab's own network.
-pub(crate) fn check_pools(pools: &[Cidr], plan: &Plan) -> anyhow::Result<()> {
-    for (i, pool) in pools.iter().enumerate() {
-        if let Some(own) = plan.prefixes().find(|own| own.overlaps(*pool)) {
-            bail!("pool {pool} overlaps {own}, which the lab itself uses: choose another");
-        }
-        if let Some(other) = pools.iter().take(i).find(|other| other.overlaps(*pool)) {
-            bail!("pool {pool} overlaps pool {other}: give each family pools of their own");
-        }
-        let (first, family) = (pool.addr(), pool.family());
-        let special = match first {
-            IpAddr::V4(a) => a.is_link_local(),
-            IpAddr::V6(a) => a.is_unicast_link_local() || a.to_ipv4_mapped().is_some(),
-        };
-        if special || first.is_loopback() || first.is_multicast() || pool.is_any() {
-            bail!(
-                "pool {pool} cannot be given to pods: choose a private {family} range, as 10.65.0.0/16 or fd65::/64"
-            );
-        }
-        let widest = if pool.family() == Family::V4 { 26 } else { 122 };
-        if pool.len() > widest {
-            bail!("pool {pool} is smaller than one block: use /{widest} or wider");
-        }
-    }
-    Ok(())
 }
 
 fn cni_bin(given: Option<&Path>) -> anyhow::Result<PathBuf> {
@@ -138,14 +108,6 @@ fn already_up(context: &Context, wanted: &LabSpec) -> anyhow::Result<ExitCode> {
 pub(crate) fn bring_up(context: &Context, spec: &LabSpec) -> anyhow::Result<Option<UnixStream>> {
     context.clean_leftover()?;
     let Some(claim) = context.dir.claim()? else { return Ok(None) };
-    // Ctrl-C must not end this process before the lab is gone: it is read as an event below.
-    let mut signals = SigSet::empty();
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        signals.add(signal);
-    }
-    signals.thread_block().context("cannot block signals")?;
-    let mut interrupts = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-        .context("cannot watch signals")?;
     let (mut first, channel) = match sandbox::launch(&claim, &context.dir, spec) {
         Ok(launched) => launched,
         Err(error) => {
@@ -154,11 +116,19 @@ pub(crate) fn bring_up(context: &Context, spec: &LabSpec) -> anyhow::Result<Opti
         }
     };
     drop(claim);
-    let outcome = follow(context, channel, &mut interrupts);
+    context.interrupts.hold(&context.dir, &channel, "the start was")?;
+    let outcome = follow(context, channel);
     let _ = first.wait();
-    let _ = signals.thread_unblock();
+    context.interrupts.settle();
     match outcome {
-        Ok(channel) => Ok(Some(channel)),
+        Ok(channel) => {
+            if spec.tied {
+                context.interrupts.hold(&context.dir, &channel, "the scenarios were")?;
+            } else {
+                context.interrupts.leave(&context.dir);
+            }
+            Ok(Some(channel))
+        }
         Err(error) => {
             wait_until_gone(&context.dir)?;
             Err(error)
@@ -167,26 +137,8 @@ pub(crate) fn bring_up(context: &Context, spec: &LabSpec) -> anyhow::Result<Opti
 }
 
 /// Shows how the start goes on until the lab is up.
-fn follow(
-    context: &Context,
-    mut channel: UnixStream,
-    interrupts: &mut SignalFd,
-) -> anyhow::Result<UnixStream> {
+fn follow(context: &Context, mut channel: UnixStream) -> anyhow::Result<UnixStream> {
     loop {
-        let mut waits = [
-            PollFd::new(channel.as_fd(), PollFlags::POLLIN),
-            PollFd::new(interrupts.as_fd(), PollFlags::POLLIN),
-        ];
-        match poll(&mut waits, PollTimeout::NONE) {
-            Err(nix::Error::EINTR) => continue,
-            other => other.context("cannot wait for the lab")?,
-        };
-        if interrupts.read_signal().ok().flatten().is_some() {
-            context.terminal.progress("interrupted: taking the lab down again");
-            drop(channel);
-            wait_until_gone(&context.dir)?;
-            bail!("interrupted; nothing was left behind");
-        }
         match read_frame::<Event>(&mut channel) {
             Ok(Some(Event::Progress { message })) => context.terminal.progress(&message),
             Ok(Some(Event::Done { .. })) => return Ok(channel),
@@ -257,24 +209,6 @@ pub(crate) fn wait_until_gone(dir: &LabDir) -> anyhow::Result<()> {
                 dir.name(),
                 dir.log().display()
             ),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pools_must_hold_a_block_and_not_overlap() {
-        let pools = |list: &[&str]| list.iter().map(|p| p.parse().unwrap()).collect::<Vec<Cidr>>();
-        let plan = Plan::new(crate::spec::FabricKind::Routed, 3);
-        check_pools(&pools(&["10.0.0.0/16", "fd00::/64"]), &plan).unwrap();
-        check_pools(&LabSpec::default_pools(), &plan).unwrap();
-        for bad in
-            [&["10.0.0.0/16", "10.0.1.0/24"][..], &["10.0.0.0/27"], &["fd00::/123"], &["172.31.0.0/16"]]
-        {
-            assert!(check_pools(&pools(bad), &plan).is_err(), "{bad:?}");
         }
     }
 }

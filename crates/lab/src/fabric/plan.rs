@@ -126,11 +126,6 @@ impl Plan {
         let number = FIRST_OUTSIDE.saturating_add(u8::try_from(index).unwrap_or(u8::MAX));
         Family::ALL.map(|f| self.outside.host(f, number))
     }
-
-    /// Every address range that the fabric itself uses.
-    pub(crate) fn prefixes(&self) -> impl Iterator<Item = Cidr> {
-        self.segments.iter().chain([&self.outside]).flat_map(|s| Family::ALL.map(|f| s.prefix(f)))
-    }
 }
 
 #[cfg(test)]
@@ -177,7 +172,11 @@ mod tests {
                     assert!(plan.segments.iter().all(|s| s.gateway(Family::of(a.addr)).addr != a.addr));
                 }
             }
-            let prefixes: Vec<Cidr> = plan.prefixes().collect();
+            let segments = plan.segments.iter().chain([&plan.outside, &plan.home]);
+            let prefixes: Vec<Cidr> = segments.flat_map(|s| Family::ALL.map(|f| s.prefix(f))).collect();
+            // What scenario files are told to keep clear of.
+            let told: Vec<Cidr> = tortie_scenario::fabric().collect();
+            assert!(prefixes.iter().all(|own| told.contains(own)), "{prefixes:?}");
             for (i, a) in prefixes.iter().enumerate() {
                 assert!(prefixes.iter().skip(i + 1).all(|b| !a.overlaps(*b)));
             }

@@ -5,8 +5,10 @@ use super::steady::Steady;
 use super::{Found, StepResult};
 use crate::lab::Lab;
 use anyhow::{Context as _, anyhow};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
-use tortie_probe::{Flood, Flow, Hold};
+use tortie_kernel_net::NetNs;
+use tortie_probe::{Flood, Flow, Hold, Host, Listeners, Proto};
 use tortie_scenario::{Observed, Step};
 
 /// Most pairs that are flooded: with more, each would be tried too rarely.
@@ -21,13 +23,18 @@ const HELD: usize = 256;
 /// How long connections may take to open.
 const OPENING: Duration = Duration::from_secs(5);
 
-/// A pause that an application would not notice on a machine that is busy with a whole cluster.
+/// A pause that an application would not notice on a machine that is busy with a whole cluster, beyond that of the control.
 const TOLERATED: Duration = Duration::from_secs(1);
+
+/// Port of the control: a connection of a host without policy to itself.
+const CONTROL: u16 = 9;
 
 /// A running flood and held connections, with the positions of their probes.
 pub(crate) struct Watch {
     flood: Option<(Flood, Vec<usize>)>,
     hold: Option<(Hold, Vec<usize>)>,
+    /// Keeps the control's port open.
+    _control: Listeners,
 }
 
 impl Watch {
@@ -39,7 +46,11 @@ impl Watch {
             flows.filter_map(|i| Some((i, cast.flow(step.probes.get(i)?)?))).unzip()
         };
         let (denied, floods) = pick(&steady.denied, FLOODED);
-        let (allowed, holds) = pick(&steady.allowed, HELD);
+        let (allowed, mut holds) = pick(&steady.allowed, HELD);
+        let control = Listeners::new()?;
+        if !holds.is_empty() {
+            holds.push(self::control(&control)?);
+        }
         // Connections first: their opening is not to be slowed down by the flood.
         let started =
             tokio::task::spawn_blocking(move || -> anyhow::Result<(Option<Hold>, Option<Flood>)> {
@@ -48,7 +59,7 @@ impl Watch {
                 Ok((hold, flood))
             });
         let (hold, flood) = started.await.map_err(|e| anyhow!("{e}"))?.context("cannot watch the change")?;
-        Ok(Self { flood: flood.map(|f| (f, denied)), hold: hold.map(|h| (h, allowed)) })
+        Ok(Self { flood: flood.map(|f| (f, denied)), hold: hold.map(|h| (h, allowed)), _control: control })
     }
 
     /// Stops both and adds what they saw.
@@ -79,9 +90,11 @@ impl Watch {
         }
         if let Some((hold, positions)) = self.hold {
             let report = hold.stop()?;
-            held = report.flows.len();
+            held = positions.len();
+            // The control is the last. When even it pauses, the machine does, and nobody's policy is to blame.
+            let stall = report.flows.get(held).map_or(Duration::ZERO, |control| control.longest_gap);
             for (flow, probe) in report.flows.iter().zip(positions) {
-                let disturbed = flow.broken.is_some() || flow.longest_gap > TOLERATED;
+                let disturbed = flow.broken.is_some() || flow.longest_gap > TOLERATED + stall;
                 if disturbed {
                     let broken = flow.broken.as_deref().map(|b| format!(": {b}")).unwrap_or_default();
                     let reason = format!(
@@ -96,6 +109,14 @@ impl Watch {
         }
         Ok((found, flooded, held))
     }
+}
+
+/// A connection that no policy and no route can disturb.
+fn control(listeners: &Listeners) -> anyhow::Result<Flow> {
+    let home = Ipv4Addr::LOCALHOST;
+    let host = Host::new("control".to_owned(), NetNs::current()?, vec![IpAddr::V4(home)]);
+    listeners.add(&host, CONTROL, Proto::Tcp)?;
+    Ok(Flow { from: host.clone(), to: host, addr: home.into(), port: CONTROL, proto: Proto::Tcp })
 }
 
 /// At most `most` of the positions, evenly spread.
