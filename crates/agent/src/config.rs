@@ -1,10 +1,15 @@
 //! The agent's settings: one table, in Calico's names.
 
+use crate::attach::chain;
 use anyhow::{Result, bail};
-use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
-use tortie_runtime::logging::{Format, LogLevel};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tortie_cluster::felix::{Host as _, Problem, Sources};
+use tortie_cluster::{CALICO_VERSION, Identity, NodeSpec, PoolWish};
+use tortie_runtime::felix::ThisMachine;
+use tortie_runtime::logging::Format;
 use tortie_runtime::{Setting, Settings};
+use tortie_store_kube::KubeConfig;
 
 /// Every setting of the agent.
 pub const TABLE: &[Setting] = &[
@@ -32,6 +37,22 @@ pub const TABLE: &[Setting] = &[
     setting("EtcdCaFile", Some("ETCD_CA_CERT_FILE"), "", "CA certificate of etcd, PEM."),
     setting("EtcdCertFile", Some("ETCD_CERT_FILE"), "", "Client certificate for etcd, PEM."),
     setting("EtcdKeyFile", Some("ETCD_KEY_FILE"), "", "Client key for etcd, PEM."),
+    variable("KUBECONFIG", "kubeconfig of the cluster; empty: as a pod of it."),
+    variable("K8S_API_ENDPOINT", "URL of the API server, if not that of the kubeconfig."),
+    variable("K8S_CA_FILE", "Its CA certificate, PEM."),
+    variable("K8S_CERT_FILE", "Client certificate for it, PEM."),
+    variable("K8S_KEY_FILE", "Client key for it, PEM."),
+    variable("K8S_API_TOKEN", "Bearer token for it."),
+    variable("K8S_INSECURE_SKIP_TLS_VERIFY", "`true`: take any certificate from it."),
+    variable("K8S_CURRENT_CONTEXT", "Context of the kubeconfig, if not its current one."),
+    variable("K8S_CLIENT_QPS", "Requests a second to it in the long run; 0: no limit; empty: 50."),
+    variable("K8S_CLIENT_BURST", "Requests at once after a rest; empty: 100."),
+    variable(
+        "CALICO_API_GROUP",
+        "`projectcalico.org/v3` or `crd.projectcalico.org/v1`; empty: asked of the server.",
+    ),
+    variable("KUBERNETES_SERVICE_HOST", "Address of the API server, as Kubernetes tells every pod."),
+    variable("KUBERNETES_SERVICE_PORT", "Its port."),
     setting(
         "KubernetesObjects",
         Some("TORTIE_KUBERNETES_OBJECTS"),
@@ -51,52 +72,71 @@ pub const TABLE: &[Setting] = &[
         "/etc/calico/confd/config/bird.cfg",
         "BIRD's configuration file, written by the agent.",
     ),
-    setting("Networking", Some("CALICO_NETWORKING_BACKEND"), "bird", "`bird` or `none`."),
-    setting(
-        "LogSeverityScreen",
-        None,
-        "Info",
-        "Least severity that is logged: Trace, Debug, Info, Warning, Error, None.",
-    ),
+    setting("Networking", Some("CALICO_NETWORKING_BACKEND"), "bird", "`bird`, `vxlan` or `none`."),
     setting("LogFormat", Some("TORTIE_LOG_FORMAT"), "text", "`text` or `json`."),
-    setting("HealthEnabled", None, "false", "Serve /liveness and /readiness."),
-    setting("HealthHost", None, "localhost", "Address of the health endpoint."),
-    setting("HealthPort", None, "9099", "Port of the health endpoint."),
-    setting("PrometheusMetricsEnabled", None, "false", "Serve /metrics."),
-    setting("PrometheusMetricsHost", None, "", "Address of the metrics endpoint; empty: all."),
-    setting("PrometheusMetricsPort", None, "9091", "Port of the metrics endpoint."),
-    setting(
-        "IPForwarding",
-        None,
-        "Enabled",
-        "`Enabled`: switch IP forwarding on in both families; `Disabled`: leave it.",
-    ),
-    setting("InterfacePrefix", None, "cali", "Prefix of workload interfaces on the host."),
-    setting(
-        "DefaultEndpointToHostAction",
-        None,
-        "Drop",
-        "What happens to traffic from a workload to its host that policy allows: Drop, Return or Accept.",
-    ),
-    setting(
-        "NftablesRefreshInterval",
-        None,
-        "180",
-        "Seconds between comparisons of the kernel with what should be there; 0: never.",
-    ),
-    setting(
-        "DataplaneWatchdogTimeout",
-        None,
-        "90",
-        "Seconds of silence of the engine after which the agent is not alive.",
-    ),
     setting(
         "MTU",
         Some("CNI_MTU"),
         "0",
         "MTU of workload interfaces; 0: that of the host's interface with the node's address.",
     ),
+    variable(
+        "IP",
+        "Address of the node: one, with or without its subnet, `autodetect` or `none`; empty: as stored, else found.",
+    ),
+    variable("IP6", "The same for IPv6; empty: none, unless one is stored."),
+    variable(
+        "IP_AUTODETECTION_METHOD",
+        "`first-found`, `can-reach=HOST`, `interface=REGEX,..`, `skip-interface=REGEX,..`, `cidr=CIDR,..` or `kubernetes-internal-ip`.",
+    ),
+    variable("IP6_AUTODETECTION_METHOD", "The same for IPv6."),
+    setting(
+        "AutodetectPollInterval",
+        Some("AUTODETECT_POLL_INTERVAL"),
+        "60s",
+        "How often the node's addresses are looked at again.",
+    ),
+    variable("DISABLE_NODE_IP_CHECK", "`true`: do not ask whether another node has the address."),
+    variable("AS", "AS number of the node; empty: that of the cluster."),
+    variable("CALICO_K8S_NODE_REF", "Name of the node in Kubernetes, if it is another."),
+    variable(
+        "CLUSTER_TYPE",
+        "Words about the cluster, with commas between; ClusterInformation collects them.",
+    ),
+    variable("NO_DEFAULT_POOLS", "`true`: make no pools."),
+    variable(
+        "CALICO_IPV4POOL_CIDR",
+        "Network of the IPv4 pool that is made if there is none; `none`: make none.",
+    ),
+    variable("CALICO_IPV4POOL_BLOCK_SIZE", "Its block size, 20 to 32; 26 if empty."),
+    variable("CALICO_IPV4POOL_IPIP", "Its IP-in-IP mode: `Never`, `CrossSubnet` or `Always`."),
+    variable("CALICO_IPV4POOL_VXLAN", "Its VXLAN mode: the same words."),
+    variable(
+        "CALICO_IPV4POOL_NAT_OUTGOING",
+        "Whether its addresses are hidden from the world outside; `true` if empty.",
+    ),
+    variable("CALICO_IPV4POOL_NODE_SELECTOR", "Which nodes take blocks of it."),
+    variable("CALICO_IPV4POOL_DISABLE_BGP_EXPORT", "`true`: do not tell BGP peers of it."),
+    variable(
+        "CALICO_IPV6POOL_CIDR",
+        "The same for IPv6; a network of the cluster's own is chosen if it is empty.",
+    ),
+    variable("CALICO_IPV6POOL_BLOCK_SIZE", "116 to 128; 122 if empty."),
+    variable("CALICO_IPV6POOL_VXLAN", "Its VXLAN mode."),
+    variable("CALICO_IPV6POOL_NAT_OUTGOING", "`false` if empty."),
+    variable("CALICO_IPV6POOL_NODE_SELECTOR", "Which nodes take blocks of it."),
+    variable("CALICO_IPV6POOL_DISABLE_BGP_EXPORT", "`true`: do not tell BGP peers of it."),
+    variable(
+        "CALICO_NODENAME_FILE",
+        "Where the node's name is written down; else `nodename` in the state directory.",
+    ),
+    variable("HOSTNAME", "Name of this node, if neither NODENAME nor the nodename file gives one."),
 ];
+
+/// A setting that has the name of its variable, and nothing as its default.
+const fn variable(name: &'static str, doc: &'static str) -> Setting {
+    setting(name, Some(name), "", doc)
+}
 
 const fn setting(
     name: &'static str,
@@ -120,6 +160,21 @@ pub enum Datastore {
         /// URLs.
         endpoints: Vec<String>,
     },
+    /// The API server of the cluster; see [`kubernetes`].
+    Kubernetes,
+}
+
+/// What the node's start makes.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// The node.
+    pub node: NodeSpec,
+    /// Default pools.
+    pub pools: PoolWish,
+    /// What is said about the cluster.
+    pub identity: Identity,
+    /// How often addresses are looked at.
+    pub poll: Duration,
 }
 
 /// The agent's configuration, parsed and checked. Nothing has been opened yet.
@@ -137,20 +192,18 @@ pub struct Config {
     pub lib_dir: PathBuf,
     /// BIRD's configuration file, unless routing is somebody else's.
     pub bird_config: Option<PathBuf>,
-    /// Log level and form.
-    pub log: (LogLevel, Format),
-    /// Address of the health endpoint.
-    pub health: Option<SocketAddr>,
-    /// Address of the metrics endpoint.
-    pub metrics: Option<SocketAddr>,
+    /// Form of log lines.
+    pub log_format: Format,
+    /// Felix's parameters, as far as environment and file say.
+    pub felix: tortie_cluster::felix::Config,
+    /// What was wrong with them.
+    pub felix_problems: Vec<Problem>,
+    /// Environment and file, to which the datastore's settings are added.
+    pub local: Sources,
     /// Prefix of workload interfaces.
     pub interface_prefix: String,
-    /// Workload to host: `Drop`, `Return`, `Accept`.
-    pub endpoint_to_host: String,
-    /// Seconds between comparisons with the kernel.
-    pub refresh_seconds: u64,
-    /// Seconds of silence that count as death.
-    pub watchdog_seconds: u64,
+    /// What the node's start makes.
+    pub start: Start,
     /// MTU of workload interfaces; 0: detect.
     pub mtu: u32,
     /// All settings with their provenance.
@@ -158,36 +211,37 @@ pub struct Config {
 }
 
 impl Config {
-    /// From the process's environment. All problems at once.
-    pub fn load() -> Result<Self> {
-        Self::parse(Settings::from_process(TABLE))
+    /// From the process's environment and a file of Felix's parameters. All problems at once.
+    pub fn load(file: Option<&Path>) -> Result<Self> {
+        let local = tortie_runtime::felix::local_sources(file)?;
+        Self::parse(Settings::from_process(TABLE), local)
     }
 
     /// From given settings.
-    pub fn parse(settings: Settings) -> Result<Self> {
+    pub fn parse(settings: Settings, local: Sources) -> Result<Self> {
         let mut problems: Vec<String> = Vec::new();
         let datastore = datastore(&settings).unwrap_or_else(|p| {
             problems.push(p);
             Datastore::Etcd { endpoints: Vec::new() }
         });
         let mut check = Check { settings: &settings, problems: &mut problems };
-        let log = (check.get("LogSeverityScreen"), check.get("LogFormat"));
-        let health = check.address("HealthEnabled", "HealthHost", "HealthPort");
-        let metrics =
-            check.address("PrometheusMetricsEnabled", "PrometheusMetricsHost", "PrometheusMetricsPort");
-        let refresh_seconds = check.get("NftablesRefreshInterval").unwrap_or(180);
-        let watchdog_seconds = check.get("DataplaneWatchdogTimeout").unwrap_or(90);
+        let log_format = check.get("LogFormat");
         let mtu = check.get("MTU").unwrap_or(0);
-        let endpoint_to_host = check.one_of("DefaultEndpointToHostAction", &["Drop", "Return", "Accept"]);
-        let networking = check.one_of("Networking", &["bird", "none"]);
+        let networking = check.networking();
+        let poll = check.duration("AutodetectPollInterval");
+        let (felix, felix_problems) = tortie_cluster::felix::Config::resolve(&local, &ThisMachine);
+        let fatal = felix_problems.iter().filter(|problem| problem.is_fatal());
+        problems.extend(fatal.map(|problem| chain(problem)));
         let lib_dir = PathBuf::from(settings.text("LibDir"));
         let node = node_name(&settings, &lib_dir);
         if node.is_empty() {
             problems.push("NODENAME is not set and the host has no name".to_owned());
         }
-        if !problems.is_empty() {
+        let start = start(&node, &settings, poll, &mut problems);
+        let Some(start) = start.filter(|_| problems.is_empty()) else {
             bail!("{}", problems.join("\n"));
-        }
+        };
+        let interface_prefix = felix.interface_prefixes().next().unwrap_or("cali").to_owned();
         let in_store = settings.text("KubernetesObjects").eq_ignore_ascii_case("store");
         Ok(Self {
             node,
@@ -199,20 +253,36 @@ impl Config {
             run_dir: settings.text("RunDir").into(),
             lib_dir,
             bird_config: (networking == "bird").then(|| settings.text("BirdConfig").into()),
-            log: (
-                log.0.unwrap_or(LogLevel(tracing::level_filters::LevelFilter::INFO)),
-                log.1.unwrap_or_default(),
-            ),
-            health,
-            metrics,
-            interface_prefix: settings.text("InterfacePrefix").split(',').next().unwrap_or("cali").to_owned(),
-            endpoint_to_host,
-            refresh_seconds,
-            watchdog_seconds,
+            log_format: log_format.unwrap_or_default(),
+            interface_prefix,
+            felix,
+            felix_problems,
+            local,
+            start,
             mtu,
             settings,
         })
     }
+
+    /// Where the node's name is written down.
+    pub(crate) fn name_file(&self) -> PathBuf {
+        name_file(&self.settings, &self.lib_dir)
+    }
+}
+
+/// What the node's start makes; nothing if the environment is wrong.
+fn start(node: &str, settings: &Settings, poll: Duration, problems: &mut Vec<String>) -> Option<Start> {
+    let get = |name: &str| settings.variable(name).map(str::to_owned);
+    let spec = NodeSpec::from_environment(node, &get);
+    let spec = spec.map_err(|wrong| problems.extend(wrong.iter().map(|w| chain(w)))).ok();
+    let pools = PoolWish::from_environment(&get);
+    let pools = pools.map_err(|wrong| problems.extend(wrong.iter().map(|w| chain(w)))).ok();
+    let mut cluster_type = get("CLUSTER_TYPE").unwrap_or_default();
+    if get("DATASTORE_TYPE").as_deref() == Some("kubernetes") {
+        cluster_type.push_str(",kdd");
+    }
+    let identity = Identity { version: CALICO_VERSION.to_owned(), cluster_type };
+    Some(Start { node: spec?, pools: pools?, identity, poll })
 }
 
 struct Check<'a> {
@@ -228,33 +298,31 @@ impl Check<'_> {
         self.settings.get(name).map_err(|e| self.problems.push(e.to_string())).ok()
     }
 
-    fn one_of(&mut self, name: &'static str, words: &[&str]) -> String {
-        let text = self.settings.text(name);
-        match words.iter().find(|w| w.eq_ignore_ascii_case(text)) {
-            Some(word) => (*word).to_owned(),
-            None => {
-                self.problems
-                    .push(self.settings.error(name, format!("expected {}", words.join(", "))).to_string());
-                String::new()
-            }
+    /// `vxlan` routes without BGP; BIRD may run all the same.
+    fn networking(&mut self) -> String {
+        let text = self.settings.text("Networking").to_ascii_lowercase();
+        if !["bird", "vxlan", "none"].contains(&text.as_str()) {
+            let expected = "expected bird, vxlan or none".to_owned();
+            self.problems.push(self.settings.error("Networking", expected).to_string());
         }
+        text
     }
 
-    fn address(
-        &mut self,
-        enabled: &'static str,
-        host: &'static str,
-        port: &'static str,
-    ) -> Option<SocketAddr> {
-        let on = self.settings.flag(enabled).map_err(|e| self.problems.push(e.to_string())).ok()?;
-        let port: u16 = self.get(port)?;
-        let ip: IpAddr = match self.settings.text(host) {
-            "localhost" => IpAddr::from([127, 0, 0, 1]),
-            "" => IpAddr::from([0u16; 8]),
-            _ => self.get(host)?,
-        };
-        on.then_some(SocketAddr::new(ip, port))
+    /// A duration as Go writes it; never nothing.
+    fn duration(&mut self, name: &'static str) -> Duration {
+        let text = self.settings.text(name);
+        let parsed = tortie_runtime::settings::duration(text).filter(|d| !d.is_zero());
+        parsed.unwrap_or_else(|| {
+            let expected = "expected a time like 60s or 1m30s".to_owned();
+            self.problems.push(self.settings.error(name, expected).to_string());
+            Duration::from_mins(1)
+        })
     }
+}
+
+/// How to reach the API server of the cluster.
+pub(crate) fn kubernetes(settings: &Settings) -> Result<KubeConfig, tortie_store_kube::ConfigError> {
+    KubeConfig::from_environment(&|name| settings.variable(name).map(str::to_owned))
 }
 
 fn datastore(settings: &Settings) -> Result<Datastore, String> {
@@ -272,32 +340,35 @@ fn datastore(settings: &Settings) -> Result<Datastore, String> {
             Err("DATASTORE_TYPE is etcdv3, but ETCD_ENDPOINTS is not set (for example http://127.0.0.1:2379)"
                 .to_owned())
         }
-        "kubernetes" => {
-            Err("DATASTORE_TYPE=kubernetes is not available in this version: use etcdv3 or embedded"
-                .to_owned())
-        }
-        "" => {
-            Err("no datastore is configured: set DATASTORE_TYPE (embedded, etcdv3) and its address"
-                .to_owned())
-        }
-        other => Err(format!("DATASTORE_TYPE {other:?} is unknown: expected embedded or etcdv3")),
+        "kubernetes" => match kubernetes(settings) {
+            Ok(_) => Ok(Datastore::Kubernetes),
+            Err(error) => Err(chain(&error)),
+        },
+        "" => Err(
+            "no datastore is configured: set DATASTORE_TYPE (kubernetes, embedded, etcdv3) and its address"
+                .to_owned(),
+        ),
+        other => Err(format!("DATASTORE_TYPE {other:?} is unknown: expected kubernetes, embedded or etcdv3")),
     }
 }
 
-/// `NODENAME`, else what an earlier start wrote, else the host's name.
-fn node_name(settings: &Settings, lib_dir: &std::path::Path) -> String {
-    let given = settings.text("NodeName");
-    if !given.is_empty() {
-        return given.to_owned();
+fn name_file(settings: &Settings, lib_dir: &Path) -> PathBuf {
+    match settings.text("CALICO_NODENAME_FILE") {
+        "" => lib_dir.join("nodename"),
+        file => file.into(),
     }
-    if let Ok(text) = std::fs::read_to_string(lib_dir.join("nodename")) {
-        return text.trim().to_owned();
-    }
-    nix::unistd::gethostname()
-        .ok()
-        .and_then(|n| n.into_string().ok())
-        .unwrap_or_default()
-        .to_ascii_lowercase()
+}
+
+/// `NODENAME`, else what an earlier start wrote, else `HOSTNAME`, else the host's name.
+fn node_name(settings: &Settings, lib_dir: &Path) -> String {
+    let written = || std::fs::read_to_string(name_file(settings, lib_dir)).unwrap_or_default();
+    let candidates: [&dyn Fn() -> String; 4] = [
+        &|| settings.text("NodeName").trim().to_owned(),
+        &|| written().trim().to_owned(),
+        &|| settings.text("HOSTNAME").trim().to_lowercase(),
+        &|| ThisMachine.name(),
+    ];
+    candidates.iter().map(|candidate| candidate()).find(|name| !name.is_empty()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -305,16 +376,25 @@ mod tests {
     use super::*;
 
     fn parse(pairs: &[(&str, &str)]) -> Result<Config> {
-        Config::parse(Settings::load(TABLE, pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))))
+        let mut local = Sources::new();
+        let felix = tortie_cluster::felix::from_environment(pairs.iter().copied());
+        local.set(tortie_cluster::felix::Source::Environment, felix);
+        let owned = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        Config::parse(Settings::load(TABLE, owned), local)
     }
 
     #[test]
     fn defaults_and_overrides() {
-        let c = parse(&[("NODENAME", "n1"), ("DATASTORE_TYPE", "embedded"), ("FELIX_HEALTHENABLED", "true")])
-            .unwrap();
+        let c = parse(&[
+            ("NODENAME", "n1"),
+            ("DATASTORE_TYPE", "embedded"),
+            ("FELIX_HEALTHENABLED", "true"),
+            ("AUTODETECT_POLL_INTERVAL", "1m30s"),
+        ])
+        .unwrap();
         assert_eq!((c.node.as_str(), c.root.as_str(), c.interface_prefix.as_str()), ("n1", "/", "cali"));
-        assert_eq!(c.health.unwrap().to_string(), "127.0.0.1:9099");
-        assert_eq!(c.metrics, None);
+        assert!(c.felix.health_enabled() && c.felix_problems.is_empty());
+        assert_eq!(c.start.poll, Duration::from_secs(90));
         let c = parse(&[("NODENAME", "n1"), ("ETCD_ENDPOINTS", "http://a:1, http://b:2")]).unwrap();
         assert_eq!(
             c.datastore,
@@ -324,17 +404,35 @@ mod tests {
     }
 
     #[test]
+    fn the_node_has_the_name_that_it_had() {
+        let directory = tempfile::tempdir().unwrap();
+        let lib = directory.path().display().to_string();
+        let base =
+            [("DATASTORE_TYPE", "embedded"), ("TORTIE_LIB_DIR", lib.as_str()), ("HOSTNAME", "Host.Example")];
+        assert_eq!(parse(&base).unwrap().node, "host.example");
+        std::fs::write(directory.path().join("nodename"), "before").unwrap();
+        assert_eq!(parse(&base).unwrap().node, "before");
+        assert_eq!(parse(&[&base[..], &[("NODENAME", "now")]].concat()).unwrap().node, "now");
+    }
+
+    #[test]
     fn all_problems_at_once() {
         let error = parse(&[
             ("NODENAME", "n1"),
             ("DATASTORE_TYPE", "mongodb"),
-            ("FELIX_HEALTHPORT", "x"),
-            ("FELIX_DEFAULTENDPOINTTOHOSTACTION", "Explode"),
+            ("FELIX_INTERFACEPREFIX", "much too long for an interface"),
+            ("IP6", "10.0.0.1"),
+            ("CALICO_IPV4POOL_CIDR", "ten"),
+            ("AUTODETECT_POLL_INTERVAL", "soon"),
         ])
         .unwrap_err()
         .to_string();
-        for want in ["mongodb", "HealthPort", "DefaultEndpointToHostAction"] {
+        for want in ["mongodb", "InterfacePrefix", "IP6", "CALICO_IPV4POOL_CIDR", "AutodetectPollInterval"] {
             assert!(error.contains(want), "{want} not in {error}");
         }
+        // Felix lives with its default where it can.
+        let lenient =
+            parse(&[("NODENAME", "n1"), ("DATASTORE_TYPE", "embedded"), ("FELIX_HEALTHPORT", "x")]).unwrap();
+        assert_eq!((lenient.felix.health_port(), lenient.felix_problems.len()), (9099, 1));
     }
 }

@@ -3,30 +3,40 @@
 //! It runs on a thread of its own with a single-threaded runtime: netlink calls are synchronous and short, and
 //! everything else talks to it over bounded channels.
 
+mod settings;
+
 use crate::config::Config;
 use crate::connections::Connections;
+use crate::current::Current;
 use crate::metrics::Metrics;
 use crate::routing::Routing;
 use anyhow::Context as _;
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use settings::Calculation;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tortie_agent_api::{EndpointStatus, NodeStatus};
-use tortie_calc::{Calc, CalcConfig, Update};
+use tortie_calc::fabric::{Fabric, FabricUpdate};
+use tortie_calc::{Calc, Update};
+use tortie_cluster::NodeSettings;
 use tortie_dataplane::Dataplane;
-use tortie_model::convert::{Converter, Options};
+use tortie_model::convert::Converter;
 use tortie_model::{Change, Key, Value};
+use tortie_net::Cidr;
 use tortie_runtime::Reporter;
-use tortie_sync::{Delta, Feed, View};
+use tortie_sync::{Delta, Feed, Relist, View};
 
 /// How many waiting items one turn takes at most, so that a flood of events cannot keep the kernel waiting.
 const MAX_ITEMS_PER_TURN: usize = 256;
 
 /// Pause before a failed apply is tried again.
 const RETRY: Duration = Duration::from_millis(200);
+
+/// Why nothing is written while ClusterInformation says so.
+pub(crate) const LOCKED: &str = "the datastore is locked (ClusterInformation default has datastoreReady=false): the dataplane stays as it is";
 
 /// What others ask of the engine.
 #[derive(Debug)]
@@ -82,12 +92,21 @@ pub(crate) struct Parts {
     pub(crate) config: Arc<Config>,
     pub(crate) connections: Connections,
     pub(crate) feed: mpsc::Receiver<Feed>,
+    /// Asks the feed for another snapshot.
+    pub(crate) relist: Relist,
+    /// The store tells all changes in order.
+    pub(crate) ordered: bool,
+    pub(crate) settings: NodeSettings,
+    /// Where the settings in force are told.
+    pub(crate) current: watch::Sender<Arc<Current>>,
     pub(crate) health: Reporter,
     pub(crate) metrics: Metrics,
     /// Where BIRD's configuration goes.
     pub(crate) bird: watch::Sender<Option<String>>,
     /// Becomes true at the first complete apply.
     pub(crate) synced: watch::Sender<bool>,
+    /// Pools that ask for VXLAN, once the datastore has been read.
+    pub(crate) tunnelled: watch::Sender<Option<BTreeSet<Cidr>>>,
 }
 
 /// Starts the engine in the network namespace of the caller, and answers when the kernel can be talked to.
@@ -103,14 +122,11 @@ pub(crate) fn spawn(parts: Parts) -> anyhow::Result<Handle> {
             }
         };
         runtime.block_on(async {
-            let config = tortie_dataplane::Config {
-                interface_prefix: parts.config.interface_prefix.clone(),
-                endpoint_to_host: parts.config.endpoint_to_host.clone(),
-            };
+            let config = parts.current.borrow().dataplane(&parts.config.node);
             match Dataplane::open(&config) {
                 Ok(dataplane) => {
                     let _ = opened.send(Ok(()));
-                    Engine::new(parts, dataplane).run(from).await;
+                    Engine::new(parts, config, dataplane).run(from).await;
                 }
                 Err(error) => {
                     let _ = opened.send(Err(error.into()));
@@ -134,14 +150,26 @@ struct Engine {
     /// Changes of who has which address, until their consequences are in the kernel.
     moved: Vec<Change>,
     feed: mpsc::Receiver<Feed>,
+    relist: Relist,
+    ordered: bool,
+    settings: NodeSettings,
+    current: watch::Sender<Arc<Current>>,
+    /// The settings of the dataplane that there is.
+    applied: tortie_dataplane::Config,
+    /// A snapshot was asked for, to begin anew.
+    restarting: bool,
+    /// Own writes that the view may not have seen come back.
+    recent: Vec<(String, Option<Bytes>, u64)>,
     health: Reporter,
     metrics: Metrics,
     bird: watch::Sender<Option<String>>,
     synced: watch::Sender<bool>,
+    tunnelled: watch::Sender<Option<BTreeSet<Cidr>>>,
 
     view: View,
     converter: Converter,
     calc: Calc,
+    fabric: Fabric,
     dataplane: Dataplane,
     routing: Routing,
 
@@ -158,6 +186,7 @@ struct Engine {
     /// Own writes that are answered after the next apply.
     ahead: Vec<oneshot::Sender<Result<(), String>>>,
     updates: Vec<Update>,
+    fabric_updates: Vec<FabricUpdate>,
     /// What the last apply could not do.
     failures: Vec<String>,
     /// When something that is out of use can be removed from the kernel.
@@ -165,24 +194,31 @@ struct Engine {
 }
 
 impl Engine {
-    fn new(parts: Parts, dataplane: Dataplane) -> Self {
-        let node = parts.config.node.clone();
+    fn new(parts: Parts, applied: tortie_dataplane::Config, dataplane: Dataplane) -> Self {
+        let Calculation { converter, calc, fabric, routing } =
+            Calculation::new(&parts.config.node, &applied.interface_prefix);
         Self {
             connections: parts.connections,
             moved: Vec::new(),
             feed: parts.feed,
+            relist: parts.relist,
+            ordered: parts.ordered,
+            settings: parts.settings,
+            current: parts.current,
+            applied,
+            restarting: false,
+            recent: Vec::new(),
             health: parts.health,
             metrics: parts.metrics,
             bird: parts.bird,
             synced: parts.synced,
-            view: View::default(),
-            converter: Converter::new(Options {
-                interface_prefix: parts.config.interface_prefix.clone(),
-                ..Options::default()
-            }),
-            calc: Calc::new(CalcConfig { node: node.clone(), ..CalcConfig::default() }),
+            tunnelled: parts.tunnelled,
+            view: View::new(parts.ordered),
+            converter,
+            calc,
+            fabric,
             dataplane,
-            routing: Routing::new(&node, &parts.config.interface_prefix),
+            routing,
             started: Instant::now(),
             lost: None,
             in_sync: false,
@@ -192,6 +228,7 @@ impl Engine {
             waiters: Vec::new(),
             ahead: Vec::new(),
             updates: Vec::new(),
+            fabric_updates: Vec::new(),
             failures: Vec::new(),
             leftovers: None,
             config: parts.config,
@@ -201,11 +238,11 @@ impl Engine {
     async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         // What fails closed comes first, before anything is known.
         self.apply();
-        let refresh = Duration::from_secs(self.config.refresh_seconds.max(1));
-        let mut refresh = tokio::time::interval_at(tokio::time::Instant::now() + refresh, refresh);
+        let mut compared = Instant::now();
         let mut beat = tokio::time::interval(Duration::from_secs(10));
         loop {
             let again = self.again_after();
+            let compare = self.current.borrow().refresh().map(|interval| compared + interval);
             let mut dirty = true;
             tokio::select! {
                 biased;
@@ -219,7 +256,10 @@ impl Engine {
                 },
                 () = self.dataplane.changed() => self.dataplane.note(),
                 () = tokio::time::sleep(again.unwrap_or(RETRY)), if again.is_some() => {}
-                _ = refresh.tick(), if self.config.refresh_seconds > 0 => self.dataplane.resync(),
+                () = tokio::time::sleep_until(compare.unwrap_or(compared).into()), if compare.is_some() => {
+                    compared = Instant::now();
+                    self.dataplane.resync();
+                }
                 _ = beat.tick() => dirty = false,
             }
             for _ in 0..MAX_ITEMS_PER_TURN {
@@ -231,6 +271,7 @@ impl Engine {
                     break;
                 }
             }
+            self.follow_settings();
             if dirty {
                 self.apply();
             }
@@ -249,6 +290,9 @@ impl Engine {
     fn command(&mut self, command: Command) {
         match command {
             Command::Ahead { key, value, revision, applied } => {
+                let seen = self.view.revision();
+                self.recent.retain(|(_, _, revision)| *revision > seen);
+                self.recent.push((key.clone(), value.clone(), revision));
                 if let Some(delta) = self.view.ahead(&key, value, revision) {
                     self.delta(delta);
                 }
@@ -269,6 +313,7 @@ impl Engine {
         match item {
             Feed::Snapshot(list) => {
                 let revision = list.revision;
+                let anew = self.before_snapshot(&list);
                 let deltas = self.view.snapshot(list);
                 tracing::info!(
                     revision,
@@ -279,11 +324,14 @@ impl Engine {
                 self.metrics.resyncs.inc();
                 self.lost = None;
                 self.deltas(deltas);
+                self.replay_recent();
                 if self.in_sync {
                     self.connections.gap();
-                } else {
+                }
+                if anew || !self.in_sync {
                     self.in_sync = true;
                     self.calc.on_in_sync();
+                    self.fabric.on_in_sync();
                 }
             }
             Feed::Events(events) => {
@@ -318,7 +366,9 @@ impl Engine {
         }
         for change in changes {
             self.note_policy(&change, delta.revision);
+            self.settings.on_change(&change);
             self.routing.on_change(&change);
+            self.fabric.on_change(&change);
             if matches!(change.key, Key::WorkloadEndpoint(_) | Key::Block(_)) {
                 if self.in_sync {
                     self.moved.push(change.clone());
@@ -340,11 +390,22 @@ impl Engine {
     }
 
     fn apply(&mut self) {
+        if self.current.borrow().paused {
+            // What the datastore holds now may be half of something.
+            for applied in self.ahead.drain(..) {
+                let _ = applied.send(Err(LOCKED.to_owned()));
+            }
+            return;
+        }
         let started = Instant::now();
         self.calc.flush(&mut self.updates);
         let changed = !self.updates.is_empty();
         for update in self.updates.drain(..) {
             self.dataplane.update(&update);
+        }
+        self.fabric.flush(&mut self.fabric_updates);
+        for update in self.fabric_updates.drain(..) {
+            self.dataplane.update_fabric(&update);
         }
         let report = self.dataplane.apply();
         if changed || report.writes > 0 {
@@ -371,10 +432,12 @@ impl Engine {
         for applied in self.ahead.drain(..) {
             let _ = applied.send(outcome.clone());
         }
-        if self.in_sync
-            && let Some(text) = self.routing.render()
-        {
-            self.bird.send_replace(Some(text));
+        if self.in_sync {
+            if let Some(text) = self.routing.render() {
+                self.bird.send_replace(Some(text));
+            }
+            let tunnelled = Some(self.routing.tunnelled());
+            self.tunnelled.send_if_modified(|now| std::mem::replace(now, tunnelled.clone()) != tunnelled);
         }
         self.wake();
     }
@@ -416,6 +479,9 @@ impl Engine {
         }
         if let Some(lost) = &self.lost {
             reasons.push(lost.clone());
+        }
+        if self.current.borrow().paused {
+            reasons.push(LOCKED.to_owned());
         }
         reasons.extend(self.failures.iter().cloned());
         reasons

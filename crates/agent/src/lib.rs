@@ -4,30 +4,41 @@
 
 mod addresses;
 mod attach;
+mod attachers;
 mod bird;
 mod config;
 mod connections;
+mod current;
 mod engine;
 mod journal;
+mod listeners;
+mod machine;
 mod metrics;
 mod reconcile;
 mod routing;
 mod service;
 mod socket;
+mod startup;
+mod tunnels;
 
-pub use config::{Config, Datastore, TABLE};
+pub use config::{Config, Datastore, Start, TABLE};
 
+use crate::attachers::Attachers;
+use crate::current::Current;
 use anyhow::{Context, Result};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tortie_cluster::NodeSettings;
 use tortie_ipam::Ipam;
 use tortie_kernel_net::{Netlink, sysctl};
-use tortie_runtime::{Health, Registry, http, logging, shutdown};
-use tortie_store::{ClientConfig, EmbeddedClient, Store};
+use tortie_runtime::{Health, Registry, logging, shutdown};
+use tortie_store::{ClientConfig, EmbeddedClient, Store, StoreError};
 use tortie_store_etcd::{Credentials, EtcdConfig, EtcdStore, TlsFiles};
-use tortie_sync::FeedConfig;
+use tortie_store_kube::KubeStore;
+use tortie_sync::{FeedConfig, Relist};
 
 /// `tortie agent`: everything is set by the environment.
 #[derive(Debug, clap::Args)]
@@ -35,6 +46,10 @@ pub struct Args {
     /// Print every setting with its environment variable, default and meaning, and exit
     #[arg(long)]
     help_settings: bool,
+
+    /// File of Felix's parameters [default: /etc/calico/felix.cfg, if it is there]
+    #[arg(long)]
+    config_file: Option<PathBuf>,
 }
 
 /// The configuration is wrong; every problem on a line.
@@ -49,33 +64,43 @@ pub fn run(args: Args) -> Result<ExitCode> {
         std::io::stdout().write_all(tortie_runtime::settings::document(TABLE).as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let config = Arc::new(Config::load().map_err(ConfigError)?);
-    logging::init(config.log.0, config.log.1);
+    let config = Arc::new(Config::load(args.config_file.as_deref()).map_err(ConfigError)?);
+    let current = Current::new(config.felix.clone(), &config.felix_problems, false);
+    logging::init(current.log_level(), config.log_format);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(16)
         .thread_keep_alive(Duration::from_secs(5))
         .build()
         .context("start the runtime")?;
-    runtime.block_on(serve(config))?;
+    runtime.block_on(serve(config, current))?;
     // Nothing in the kernel is taken down: the next start adopts it.
     runtime.shutdown_timeout(Duration::from_millis(200));
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(config: Arc<Config>) -> Result<()> {
+async fn serve(config: Arc<Config>, first: Current) -> Result<()> {
     tracing::info!(node = %config.node, version = env!("CARGO_PKG_VERSION"), datastore = ?config.datastore, "agent starts");
     let registry = Registry::default();
     let health = Health::default();
-    listen(&config, &registry, &health).await?;
+    for problem in &first.problems {
+        tracing::warn!(%problem, "a setting has no effect");
+    }
+    let watchdog = first.watchdog();
+    let (told, current) = watch::channel(Arc::new(first));
+    listeners::start(current.clone(), &registry, &health).await?;
 
-    let store = connect(&config).await?;
-    let feed = tortie_sync::spawn(
-        store.clone(),
-        FeedConfig { prefix: config.root.clone(), ..FeedConfig::default() },
-    );
+    let store = connect_patiently(&config).await?;
+    let relist = Relist::default();
+    let prefix = config.root.clone();
+    let feed =
+        FeedConfig { prefix, set: tortie_sync::AGENT, relist: relist.clone(), ..FeedConfig::default() };
+    let feed = tortie_sync::spawn(store.clone(), feed);
+    let started =
+        startup::spawn(config.clone(), store.clone(), current.clone(), health.register("node", None));
     let (bird, bird_config) = watch::channel(None);
     let (synced, in_sync) = watch::channel(false);
+    let (tunnelled, tunnel_pools) = watch::channel(None);
     let metrics = metrics::Metrics::new(&registry);
     let connections =
         connections::Connections::spawn(&config.node).context("start the thread that forgets connections")?;
@@ -83,30 +108,43 @@ async fn serve(config: Arc<Config>) -> Result<()> {
         config: config.clone(),
         connections: connections.clone(),
         feed,
-        health: health.register("engine", Some(Duration::from_secs(config.watchdog_seconds))),
+        relist,
+        ordered: store.is_ordered(),
+        settings: NodeSettings::new(&config.node, config.local.clone()),
+        current: told,
+        health: health.register("engine", watchdog),
         metrics: metrics.clone(),
         bird,
         synced,
+        tunnelled,
     })?;
     if let Some(path) = &config.bird_config {
         bird::spawn(path.clone(), config.run_dir.join("bird.ctl"), bird_config);
     }
-    forward(&config);
+    forward(current.clone());
     let host = Arc::new(Netlink::open().context("talk to the kernel about interfaces")?);
     let mtu = attach::workload_mtu(&config, &host)?;
     let ipam = Ipam::new(store.clone(), config.node.clone());
-    let attacher = Arc::new(attach::Attacher::new(attach::Parts {
-        config: config.clone(),
-        store: store.clone(),
-        ipam: ipam.clone(),
-        engine: engine.clone(),
-        connections,
-        host,
-        mtu,
-        metrics,
-    }));
-    reconcile::spawn(config.clone(), store, ipam.clone(), attacher.clone(), in_sync.clone());
-    let service = service::Service { config: config.clone(), attacher, engine, in_sync, ipam };
+    let attachers = {
+        let (store, ipam, engine) = (store.clone(), ipam.clone(), engine.clone());
+        let make = move |config: Arc<Config>| {
+            attach::Attacher::new(attach::Parts {
+                config,
+                store: store.clone(),
+                ipam: ipam.clone(),
+                engine: engine.clone(),
+                connections: connections.clone(),
+                host: host.clone(),
+                mtu,
+                metrics: metrics.clone(),
+            })
+        };
+        Arc::new(Attachers::new(config.clone(), current.clone(), Box::new(make)))
+    };
+    tunnels::spawn(store.clone(), ipam.clone(), config.node.clone(), tunnel_pools);
+    reconcile::spawn(config.clone(), store, ipam.clone(), attachers.clone(), in_sync.clone());
+    let service =
+        service::Service { config: config.clone(), attachers, current, started, engine, in_sync, ipam };
     socket::serve(&config.run_dir.join("agent.sock"), Arc::new(service))?;
 
     let signal = shutdown::signalled().await?;
@@ -114,35 +152,23 @@ async fn serve(config: Arc<Config>) -> Result<()> {
     Ok(())
 }
 
-/// Probes and metrics answer before anything else is up.
-async fn listen(config: &Config, registry: &Registry, health: &Health) -> Result<()> {
-    if let Some(address) = config.health {
-        let health = health.clone();
-        let handler: http::Handler = Arc::new(move |path| {
-            let problems = match path {
-                "/liveness" => health.dead(),
-                "/readiness" => health.unready(),
-                _ => return None,
-            };
-            let healthy = problems.is_empty();
-            Some(if healthy { (204, String::new()) } else { (503, problems.join("\n") + "\n") })
-        });
-        http::spawn(address, "health", handler).await?;
-    }
-    if let Some(address) = config.metrics {
-        let registry = registry.clone();
-        let handler: http::Handler =
-            Arc::new(move |path| (path == "/metrics").then(|| (200, registry.expose())));
-        http::spawn(address, "metrics", handler).await?;
-    }
-    Ok(())
+/// A node with workloads routes; without it nothing works, so it is set rather than hoped for.
+fn forward(mut current: watch::Receiver<Arc<Current>>) {
+    tokio::spawn(async move {
+        let mut done = false;
+        loop {
+            if !done && current.borrow_and_update().felix.ip_forwarding() == "Enabled" {
+                done = true;
+                switch_forwarding_on();
+            }
+            if current.changed().await.is_err() {
+                return;
+            }
+        }
+    });
 }
 
-/// A node with workloads routes; without it nothing works, so it is set rather than hoped for.
-fn forward(config: &Config) {
-    if config.settings.text("IPForwarding").eq_ignore_ascii_case("Disabled") {
-        return;
-    }
+fn switch_forwarding_on() {
     for name in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
         match sysctl::get(name) {
             Ok(value) if value.trim() == "1" => {}
@@ -154,6 +180,21 @@ fn forward(config: &Config) {
             // A kernel without the family.
             Err(error) => tracing::debug!(%error, "forwarding cannot be read"),
         }
+    }
+}
+
+/// A datastore that is away at the start may come back; one that refuses us will not by itself.
+async fn connect_patiently(config: &Config) -> Result<Arc<dyn Store>> {
+    loop {
+        let error = match connect(config).await {
+            Ok(store) => return Ok(store),
+            Err(error) => error,
+        };
+        if !error.downcast_ref::<StoreError>().is_some_and(StoreError::is_transient) {
+            return Err(error);
+        }
+        tracing::warn!(error = %format!("{error:#}"), "no datastore yet; trying again");
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 
@@ -172,6 +213,10 @@ async fn connect(config: &Config) -> Result<Arc<dyn Store>> {
                 .zip(text("EtcdPassword"))
                 .map(|(user, password)| Credentials { user, password });
             Arc::new(EtcdStore::connect(etcd).await.context("connect to etcd")?)
+        }
+        Datastore::Kubernetes => {
+            let kube = config::kubernetes(&config.settings)?;
+            Arc::new(KubeStore::connect(kube).await.context("connect to the API server of Kubernetes")?)
         }
     })
 }

@@ -1,6 +1,7 @@
 //! What a restart has to catch up with: DELs that came meanwhile, and addresses of containers that are gone.
 
-use crate::attach::{Attacher, chain};
+use crate::attach::chain;
+use crate::attachers::Attachers;
 use crate::config::Config;
 use crate::journal;
 use serde_json::Value;
@@ -14,6 +15,9 @@ use tortie_store::{Store, StoreError};
 
 /// How often addresses are compared with pods.
 const INTERVAL: Duration = Duration::from_mins(5);
+
+/// How soon a locked datastore is looked at again.
+const LOCKED_PAUSE: Duration = Duration::from_secs(5);
 
 /// A container of this node, as its pod's record tells.
 pub(crate) struct Recorded {
@@ -46,7 +50,7 @@ pub(crate) fn spawn(
     config: Arc<Config>,
     store: Arc<dyn Store>,
     ipam: Ipam,
-    attacher: Arc<Attacher>,
+    attachers: Arc<Attachers>,
     mut in_sync: watch::Receiver<bool>,
 ) {
     tokio::spawn(async move {
@@ -54,7 +58,12 @@ pub(crate) fn spawn(
             return;
         }
         loop {
-            replay(&config, &attacher).await;
+            if attachers.paused() {
+                // Nothing may be written; what is due is done later.
+                tokio::time::sleep(LOCKED_PAUSE).await;
+                continue;
+            }
+            replay(&config, &attachers).await;
             if let Err(error) = compare(&config, &*store, &ipam).await {
                 tracing::warn!(%error, "addresses could not be compared with pods; trying again later");
             }
@@ -63,9 +72,9 @@ pub(crate) fn spawn(
     });
 }
 
-async fn replay(config: &Config, attacher: &Attacher) {
+async fn replay(config: &Config, attachers: &Attachers) {
     for (path, args) in journal::read(&config.lib_dir.join(journal::DIRECTORY)) {
-        match attacher.del(&args).await {
+        match attachers.get().del(&args).await {
             Ok(()) => {
                 if let Err(error) = std::fs::remove_file(&path) {
                     tracing::warn!(path = %path.display(), %error, "a DEL that is done cannot be forgotten");

@@ -1,6 +1,6 @@
 //! What BGP depends on, collected from the model, and BIRD's configuration made of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use tortie_bird::{Collector, Encapsulation, Node, Pool};
 use tortie_model::value::IpPool;
@@ -88,6 +88,12 @@ impl Routing {
             })
             .map(|(block, _)| *block)
             .collect()
+    }
+
+    /// Pools whose blocks are reached through VXLAN.
+    pub(crate) fn tunnelled(&self) -> BTreeSet<Cidr> {
+        let vxlan = |(_, pool): &(&Cidr, &Pool)| pool.encapsulation == Encapsulation::Vxlan;
+        self.pools.iter().filter(vxlan).map(|(cidr, _)| *cidr).collect()
     }
 
     /// This node's addresses.

@@ -1,9 +1,12 @@
 //! Answers what comes in over the agent's socket.
 
-use crate::attach::{Attacher, chain};
+use crate::attach::chain;
+use crate::attachers::Attachers;
 use crate::config::Config;
-use crate::engine::Handle;
+use crate::current::Current;
+use crate::engine::{Handle, LOCKED};
 use crate::socket;
+use crate::startup::Started;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +22,9 @@ const SYNC_PATIENCE: Duration = Duration::from_secs(10);
 /// What the answers need.
 pub(crate) struct Service {
     pub(crate) config: Arc<Config>,
-    pub(crate) attacher: Arc<Attacher>,
+    pub(crate) attachers: Arc<Attachers>,
+    pub(crate) current: watch::Receiver<Arc<Current>>,
+    pub(crate) started: watch::Receiver<Started>,
     pub(crate) engine: Handle,
     pub(crate) in_sync: watch::Receiver<bool>,
     pub(crate) ipam: Ipam,
@@ -28,20 +33,31 @@ pub(crate) struct Service {
 impl socket::Service for Service {
     async fn answer(&self, request: Request, netns: Option<OwnedFd>) -> Response {
         match request {
+            Request::Add(_)
+            | Request::Del(_)
+            | Request::Check(_)
+            | Request::CniStatus
+            | Request::Gc { .. }
+                if self.attachers.paused() =>
+            {
+                Response::Error(self.locked())
+            }
             Request::Add(args) => match self.wait_in_sync(SYNC_PATIENCE).await {
-                Ok(()) => self.attacher.add(&args, netns).await.map_or_else(Response::Error, Response::Added),
+                Ok(()) => {
+                    self.attachers.get().add(&args, netns).await.map_or_else(Response::Error, Response::Added)
+                }
                 Err(error) => Response::Error(error),
             },
             Request::Del(args) => {
-                self.attacher.del(&args).await.map_or_else(Response::Error, |()| Response::Ok)
+                self.attachers.get().del(&args).await.map_or_else(Response::Error, |()| Response::Ok)
             }
             Request::Check(args) => {
-                self.attacher.check(&args).await.map_or_else(Response::Error, |()| Response::Ok)
+                self.attachers.get().check(&args).await.map_or_else(Response::Error, |()| Response::Ok)
             }
             Request::CniStatus => {
                 self.wait_in_sync(Duration::ZERO).await.map_or_else(Response::Error, |()| Response::Ok)
             }
-            Request::Gc { valid } => match self.attacher.collect(&valid).await {
+            Request::Gc { valid } => match self.attachers.get().collect(&valid).await {
                 Ok(()) => Response::Ok,
                 Err(error) => Response::Error(error),
             },
@@ -86,8 +102,23 @@ impl Service {
         })
     }
 
+    fn locked(&self) -> ApiError {
+        ApiError {
+            code: code::TRY_AGAIN,
+            message: format!("the agent of node {} does nothing for pods now: {LOCKED}", self.config.node),
+            details: "`calicoctl datastore migrate unlock` ends that".to_owned(),
+        }
+    }
+
     async fn status(&self) -> Option<NodeStatus> {
         let mut status = self.engine.status().await?;
+        let started = self.started.borrow().clone();
+        if let Some(problem) = started.problem {
+            status.ready = false;
+            status.reasons.push(problem);
+        }
+        status.warnings.extend(started.notes);
+        status.warnings.extend(self.current.borrow().problems.iter().cloned());
         if self.config.bird_config.is_some() {
             match self.sessions().await {
                 Ok(sessions) => status.bgp = sessions,

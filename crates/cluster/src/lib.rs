@@ -21,8 +21,10 @@ pub use detect::{Interface, InterfaceAddress, Machine, Method, MethodError};
 pub use initialize::{
     CALICO_VERSION, CLUSTER, Identity, TIERS, cluster_information, ensure_initialized, is_ready, new_uid,
 };
-pub use node::{NodeError, NodeSpec, Prepared, SpecError, prepare_node};
+pub use node::{NodeError, NodeSpec, Prepared, SpecError, prepare_node, refresh_node};
 pub use object::ObjectError;
 pub use pools::{PoolError, PoolSpec, PoolWish};
 pub use settings::NodeSettings;
+/// Felix's parameters, which [`NodeSettings`] settles.
+pub use tortie_felix_config as felix;
 pub use tunnel::{TunnelError, set_vxlan_address};

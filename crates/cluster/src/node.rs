@@ -93,6 +93,18 @@ pub async fn prepare_node(
     Ok(prepared)
 }
 
+/// Looks at the node's addresses again, and writes them if they have changed.
+pub async fn refresh_node(
+    store: &dyn Store,
+    spec: &NodeSpec,
+    machine: &dyn Machine,
+) -> Result<Prepared, NodeError> {
+    if !is_ready(cluster_information(store).await?.as_ref()) {
+        return Err(NodeError::Locked);
+    }
+    prepare_object(store, spec, machine).await
+}
+
 /// The Node. Its addresses are checked against those of the others.
 async fn prepare_object(
     store: &dyn Store,

@@ -46,6 +46,12 @@ impl NodeSettings {
         }
     }
 
+    /// Whether an object at this path may say something about settings.
+    pub fn reads(path: &str) -> bool {
+        let kinds = ["FelixConfiguration", "ClusterInformation", "Node"];
+        tortie_api::v3::parse_path(path).is_some_and(|(kind, ..)| kinds.contains(&kind.kind))
+    }
+
     /// Forgets what the datastore said, before all of it is told again.
     pub fn clear(&mut self) {
         *self = Self::new(&self.node, self.local.clone());

@@ -3,30 +3,27 @@
 //! One apply cycle: policy first (one nftables transaction), then routes to local workloads. Nothing is decided here;
 //! `rules` decides what chains look like, `calc` what applies.
 
+mod config;
+mod overlay;
 mod routes;
 
+use overlay::Overlay;
 use routes::Routes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tortie_calc::Update;
+use tortie_calc::fabric::FabricUpdate;
 use tortie_calc::update::LocalWorkload;
 use tortie_kernel_nft::Driver;
 use tortie_model::WorkloadId;
 use tortie_net::Cidr;
-use tortie_rules::{Desired, EndpointToHost};
+use tortie_rules::Desired;
 
+pub use config::{Config, PARAMETERS};
+pub use overlay::{OverlayConfig, VxlanConfig};
 pub use routes::RoutesError;
-
-/// Settings of the dataplane.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Prefix of workload interfaces.
-    pub interface_prefix: String,
-    /// Workload to host: `Drop`, `Return`, `Accept`.
-    pub endpoint_to_host: String,
-}
 
 /// The dataplane cannot be managed here.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +57,7 @@ pub struct Dataplane {
     desired: Desired,
     driver: Driver,
     routes: AsyncFd<Routes>,
+    overlay: Overlay,
     workloads: BTreeMap<WorkloadId, Arc<LocalWorkload>>,
     in_sync: bool,
     /// A comparison with the kernel is due.
@@ -70,24 +68,15 @@ pub struct Dataplane {
 impl Dataplane {
     /// Opens sockets in the namespace of the calling thread; must run inside a tokio runtime. Changes nothing yet.
     pub fn open(config: &Config) -> Result<Self, OpenError> {
-        let endpoint_to_host = match config.endpoint_to_host.as_str() {
-            "Accept" => EndpointToHost::Accept,
-            "Return" => EndpointToHost::Return,
-            _ => EndpointToHost::Drop,
-        };
-        let rules = tortie_rules::Config {
-            interface_prefixes: vec![config.interface_prefix.clone()],
-            endpoint_to_host,
-            ..tortie_rules::Config::default()
-        };
         let routes = Routes::open(&config.interface_prefix)?;
         #[expect(unsafe_code, reason = "waiting for the monitor's socket without a thread of its own")]
         // SAFETY: `Routes` owns its monitor's socket for as long as it lives, and never exchanges it.
         let routes = unsafe { AsyncFd::register(routes) }.map_err(|e| OpenError::Poll(e.into_parts().1))?;
         Ok(Self {
-            desired: Desired::new(rules),
+            desired: Desired::new(config.rules.clone()),
             driver: Driver::open().map_err(OpenError::Nftables)?,
             routes,
+            overlay: Overlay::open(config.overlay.clone()).map_err(RoutesError::from)?,
             workloads: BTreeMap::new(),
             in_sync: false,
             compare: false,
@@ -101,6 +90,7 @@ impl Dataplane {
             Update::InSync => {
                 self.in_sync = true;
                 self.routes.get_mut().set_in_sync();
+                self.overlay.set_in_sync();
             }
             Update::Workload(id, local) => {
                 let before = self.workloads.insert(id.clone(), local.clone());
@@ -120,9 +110,17 @@ impl Dataplane {
         self.desired.on_update(update);
     }
 
+    /// Takes one update of the fabric between nodes; nothing is written before [`Dataplane::apply`].
+    pub fn update_fabric(&mut self, update: &FabricUpdate) {
+        self.overlay.update(update);
+    }
+
     /// Makes the kernel what it should be, as far as it is not.
     pub fn apply(&mut self) -> Report {
         let mut report = Report::default();
+        if let Some(ends) = self.overlay.take_ends() {
+            self.desired.tunnel_ends(ends.as_ref());
+        }
         if std::mem::take(&mut self.compare)
             && let Err(error) = self.driver.resync(&mut self.desired)
         {
@@ -144,6 +142,9 @@ impl Dataplane {
             let routes = self.routes.get_mut().apply();
             report.writes += routes.writes;
             report.errors.extend(routes.errors);
+            let overlay = self.overlay.apply();
+            report.writes += overlay.writes;
+            report.errors.extend(overlay.errors);
         }
         report
     }
@@ -152,6 +153,7 @@ impl Dataplane {
     pub fn resync(&mut self) {
         self.compare = true;
         self.routes.get_mut().resync();
+        self.overlay.resync();
     }
 
     /// Completes when the kernel has announced a change of interfaces or routes. Follow it by [`Dataplane::note`].
@@ -163,7 +165,7 @@ impl Dataplane {
 
     /// Takes the announced changes.
     pub fn note(&mut self) {
-        self.routes.get_mut().note();
+        self.routes.get_mut().note(&mut self.overlay);
     }
 
     /// Destinations of routes through a gateway that are in the kernel.

@@ -69,6 +69,8 @@ pub(crate) struct Overlay {
     neighbours: Tracker<IpAddr, Mac>,
     forwards: Tracker<(Family, Mac), IpAddr>,
     in_sync: bool,
+    /// Who may send VXLAN to this node has to be told to the filter.
+    ends_changed: bool,
     /// The interfaces are to be looked at.
     devices: bool,
     /// A complete read-back is due.
@@ -91,6 +93,7 @@ impl Overlay {
             neighbours: Tracker::default(),
             forwards: Tracker::default(),
             in_sync: false,
+            ends_changed: false,
             devices: true,
             stale: true,
         })
@@ -102,6 +105,7 @@ impl Overlay {
             FabricUpdate::Encapsulation(encapsulation) => {
                 self.encapsulation = *encapsulation;
                 self.devices = true;
+                self.ends_changed = true;
             }
             FabricUpdate::Vtep(node, vtep) => self.set_vtep(node, Some(vtep)),
             FabricUpdate::VtepRemove(node) => self.set_vtep(node, None),
@@ -117,6 +121,13 @@ impl Overlay {
         self.routes.set_in_sync();
         self.neighbours.set_in_sync();
         self.forwards.set_in_sync();
+    }
+
+    /// The addresses from which VXLAN comes, if they have changed; `None` if nobody tunnels.
+    pub(crate) fn take_ends(&mut self) -> Option<Option<BTreeSet<IpAddr>>> {
+        let tunnels = self.encapsulation.vxlan_v4 || self.encapsulation.vxlan_v6;
+        let ends = || tunnels.then(|| self.ends.values().map(|end| end.parent).collect());
+        (self.in_sync && std::mem::take(&mut self.ends_changed)).then(ends)
     }
 
     /// Reads everything back at the next apply.
@@ -161,6 +172,7 @@ impl Overlay {
             if before == end {
                 continue;
             }
+            self.ends_changed = true;
             if **node == *self.config.node {
                 self.devices = true;
                 continue;

@@ -4,6 +4,7 @@
 //! are recognised after a restart, and nothing else is touched. The CNI path makes the routes of a new pod itself;
 //! this keeps them there and takes them away.
 
+use crate::overlay::Overlay;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use tortie_delta::{Todo, Tracker};
@@ -95,9 +96,16 @@ impl Routes {
     }
 
     /// Takes the changes that the kernel has announced.
-    pub(crate) fn note(&mut self) {
+    pub(crate) fn note(&mut self, overlay: &mut Overlay) {
         loop {
-            match self.monitor.try_next() {
+            let event = self.monitor.try_next();
+            match &event {
+                Ok(Some(Event::Link(change, link))) => overlay.note_link(&link.name, *change, link.is_up()),
+                Ok(Some(Event::Route(change, route))) => overlay.note_route(*change, route),
+                Ok(Some(Event::Overrun)) | Err(_) => overlay.resync(),
+                Ok(_) => {}
+            }
+            match event {
                 Ok(Some(Event::Link(change, link))) if link.name.starts_with(&self.prefix) => {
                     if change == Change::Set && link.is_up() {
                         self.links.insert(link.name, link.index);

@@ -71,6 +71,13 @@ impl Reporter {
         }
     }
 
+    /// Another length of silence that means death.
+    pub fn set_timeout(&self, timeout: Option<Duration>) {
+        if let Some(state) = self.health.lock().get_mut(&self.name) {
+            state.timeout = timeout;
+        }
+    }
+
     /// The loop lives; its readiness is unchanged.
     pub fn beat(&self) {
         if let Some(state) = self.health.lock().get_mut(&self.name) {

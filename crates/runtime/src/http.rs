@@ -26,17 +26,30 @@ pub struct ListenError {
     source: std::io::Error,
 }
 
-/// Binds and serves in a task of its own until the runtime ends. Answers the bound address.
+/// A running server. It ends with this value.
+#[derive(Debug)]
+pub struct Server {
+    /// The address that it was bound to.
+    pub address: SocketAddr,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Binds and serves in a task of its own.
 pub async fn spawn(
     address: SocketAddr,
     purpose: &'static str,
     handler: Handler,
-) -> Result<SocketAddr, ListenError> {
+) -> Result<Server, ListenError> {
     let error = |source| ListenError { address, purpose, source };
     let listener = TcpListener::bind(address).await.map_err(error)?;
     let bound = listener.local_addr().map_err(error)?;
-    tokio::spawn(accept(listener, purpose, handler));
-    Ok(bound)
+    Ok(Server { address: bound, task: tokio::spawn(accept(listener, purpose, handler)) })
 }
 
 async fn accept(listener: TcpListener, purpose: &'static str, handler: Handler) {

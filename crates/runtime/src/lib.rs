@@ -2,6 +2,7 @@
 //!
 //! Only this crate reads the environment. Parsing settings never binds, opens or connects.
 
+pub mod felix;
 pub mod health;
 pub mod http;
 pub mod logging;

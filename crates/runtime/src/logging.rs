@@ -1,8 +1,12 @@
 //! Structured logs on stderr: text for people on a terminal, JSON lines elsewhere when asked.
 
 use std::str::FromStr;
+use std::sync::OnceLock;
 use tracing::Level;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Registry, reload};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,15 +56,30 @@ impl FromStr for LogLevel {
     }
 }
 
+/// Lets the level be changed while the process runs.
+static LEVEL: OnceLock<reload::Handle<LevelFilter, Registry>> = OnceLock::new();
+
 /// Sends the process's events to stderr. The first call wins.
 pub fn init(level: LogLevel, format: Format) {
-    let builder =
-        tracing_subscriber::fmt().with_max_level(level.0).with_writer(std::io::stderr).with_target(false);
+    let (filter, handle) = reload::Layer::new(level.0);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let registry = tracing_subscriber::registry().with(filter);
     let set = match format {
-        Format::Text => builder.try_init(),
-        Format::Json => builder.json().flatten_event(true).try_init(),
+        Format::Text => registry.with(lines).try_init(),
+        Format::Json => registry.with(lines.json().flatten_event(true)).try_init(),
     };
     if set.is_err() {
         tracing::event!(Level::DEBUG, "logging was set up already");
+    } else {
+        // Set once only: the subscriber is.
+        let _ = LEVEL.set(handle);
+    }
+}
+
+/// Changes the level of a process that has called [`init`].
+pub fn set_level(level: LogLevel) {
+    if let Some(handle) = LEVEL.get() {
+        // It fails only when there is no subscriber any more, and then there is nobody to tell.
+        let _ = handle.reload(level.0);
     }
 }

@@ -1,21 +1,18 @@
 //! Settings of a component from one declarative table: names, defaults, documentation, provenance.
 //!
-//! Every component has a table of [`Setting`]s. Values come from the environment (and for some from the datastore,
-//! which ranks below it). The table also prints the documentation.
+//! Every component has a table of [`Setting`]s. Values come from the environment. The table also prints the
+//! documentation. Felix's parameters, which have more sources, are in `felix-config`.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// Where a value came from, lowest rank first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
     /// The table's default.
     Default,
-    /// FelixConfiguration `default`.
-    Datastore,
-    /// FelixConfiguration of this node.
-    DatastoreNode,
     /// The environment of the process.
     Environment,
 }
@@ -24,8 +21,6 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Default => "default",
-            Self::Datastore => "datastore",
-            Self::DatastoreNode => "datastore (this node)",
             Self::Environment => "environment",
         })
     }
@@ -88,24 +83,11 @@ impl Settings {
         Self::load(table, std::env::vars())
     }
 
-    /// Takes a value from the datastore, unless one of higher rank is there. Unknown names are ignored, as Calico does.
-    /// Returns true if the effective value changed.
-    pub fn set(&mut self, name: &str, source: Source, text: Option<&str>) -> bool {
-        let Some(setting) = self.table.iter().find(|s| s.name.eq_ignore_ascii_case(name)) else {
-            return false;
-        };
-        let Some(current) = self.values.get_mut(setting.name) else { return false };
-        if current.0 > source {
-            return false;
-        }
-        let next = match text {
-            Some(text) => (source, text.to_owned()),
-            None if current.0 == source => (Source::Default, setting.default.to_owned()),
-            None => return false,
-        };
-        let changed = current.1 != next.1;
-        *current = next;
-        changed
+    /// The value of the setting with this environment variable, if the environment sets it.
+    pub fn variable(&self, variable: &str) -> Option<&str> {
+        let setting = self.table.iter().find(|s| s.variable() == variable)?;
+        let (source, text) = self.values.get(setting.name)?;
+        (*source == Source::Environment).then_some(text.as_str())
     }
 
     /// The text of a setting.
@@ -151,6 +133,33 @@ impl Setting {
     }
 }
 
+/// A duration as Go writes it: `90s`, `1m30s`, `250ms`, `1.5h`.
+pub fn duration(text: &str) -> Option<Duration> {
+    let mut rest = text.trim();
+    let mut total = 0.0;
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let unit = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, tail) = rest.split_at(unit);
+        let end = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(end);
+        let seconds = match unit {
+            "ns" => 1e-9,
+            "us" | "µs" => 1e-6,
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return None,
+        };
+        total += number.parse::<f64>().ok()? * seconds;
+        rest = tail;
+    }
+    Duration::try_from_secs_f64(total).ok()
+}
+
 /// The table as Markdown.
 pub fn document(table: &[Setting]) -> String {
     let mut text = String::from("| setting | environment | default | what it does |\n|---|---|---|---|\n");
@@ -174,20 +183,28 @@ mod tests {
     }
 
     #[test]
-    fn precedence() {
-        let mut s = env(&[("felix_healthport", "1"), ("NODENAME", "n1")]);
+    fn the_environment_wins_over_the_default() {
+        let s = env(&[("felix_healthport", "1"), ("NODENAME", "n1")]);
         assert_eq!(s.get::<u16>("HealthPort"), Ok(1));
-        assert!(!s.set("healthport", Source::Datastore, Some("2")), "the environment ranks higher");
-        assert_eq!(s.text("NodeName"), "n1");
-
-        let mut s = env(&[]);
-        assert!(s.set("HealthPort", Source::Datastore, Some("2")));
-        assert!(s.set("HealthPort", Source::DatastoreNode, Some("3")));
-        assert!(!s.set("HealthPort", Source::Datastore, Some("4")));
-        assert_eq!(s.get::<u16>("HealthPort"), Ok(3));
-        assert!(s.set("HealthPort", Source::DatastoreNode, None));
+        assert_eq!((s.text("NodeName"), s.variable("NODENAME")), ("n1", Some("n1")));
+        let s = env(&[("NODENAME", "")]);
         assert_eq!(s.get::<u16>("HealthPort"), Ok(9099));
-        assert!(!s.set("NoSuch", Source::Datastore, Some("1")));
+        assert_eq!(
+            (s.variable("FELIX_HEALTHPORT"), s.variable("NODENAME"), s.variable("X")),
+            (None, None, None)
+        );
+    }
+
+    #[test]
+    fn durations() {
+        for (text, seconds) in
+            [("90s", 90.0), ("1m30s", 90.0), ("250ms", 0.25), ("1.5h", 5400.0), ("0s", 0.0)]
+        {
+            assert_eq!(duration(text), Some(Duration::from_secs_f64(seconds)), "{text}");
+        }
+        for wrong in ["", "90", "s", "soon", "1.2.3s", "-1s", "1y"] {
+            assert_eq!(duration(wrong), None, "{wrong}");
+        }
     }
 
     #[test]
