@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 use tortie_calc::Update;
 use tortie_calc::update::{Action, ActivePolicy, EndpointTier, LocalWorkload, Rule, Side};
-use tortie_dataplane::{Config, Dataplane, Report};
+use tortie_dataplane::{Config, Dataplane, OverlayConfig, Report};
 use tortie_kernel_net::pod::{self, PodSpec};
 use tortie_kernel_net::{LinkChange, LinkIndex, NewLink, Route, RouteFilter, TableId, VethPeer};
 use tortie_model::value::WorkloadEndpoint;
@@ -26,7 +26,11 @@ fn interface(n: u8) -> String {
 }
 
 fn config() -> Config {
-    Config { interface_prefix: "cali".to_owned(), endpoint_to_host: "Drop".to_owned() }
+    Config {
+        interface_prefix: "cali".to_owned(),
+        rules: tortie_rules::Config::default(),
+        overlay: OverlayConfig { node: "node".to_owned(), ..OverlayConfig::default() },
+    }
 }
 
 /// A node with two pods whose interfaces are there, and whose policy is not.
