@@ -14,7 +14,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tortie_agent_api::{ApiError, Attachment, CniArgs, code};
-use tortie_ipam::{HandleId, Ipam};
+use tortie_ipam::{Facts, HandleId, Ipam};
 use tortie_kernel_net::pod::{self, PodSpec};
 use tortie_kernel_net::{AddressFilter, NetNs, Netlink};
 use tortie_model::names;
@@ -90,7 +90,11 @@ impl Attacher {
         let lock = self.lock(&path);
         let _held = lock.lock().await;
 
-        let entry = self.pod(&path, args).await?;
+        // The datastore is asked once for all that the request for addresses needs.
+        let namespace = format!("/tortie/kubernetes/namespaces/{}", args.namespace);
+        let (entry, namespace, facts) =
+            tokio::join!(self.pod(&path, args), self.parts.store.get(&namespace), self.parts.ipam.facts());
+        let entry = entry?;
         let pod = object(&entry, args)?;
         if let Some(other) =
             pod.pointer("/spec/nodeName").and_then(Value::as_str).filter(|n| *n != self.parts.config.node)
@@ -105,7 +109,11 @@ impl Attacher {
                 "NODENAME of this agent and the kubelet's node name must be the same",
             ));
         }
-        let ips = self.assign(args, &pod).await?;
+        let namespace: Option<Value> =
+            namespace.map_err(|e| datastore(args, &e))?.and_then(|e| serde_json::from_slice(&e.value).ok());
+        let facts =
+            facts.map_err(|e| fail(code::DATASTORE, format!("{}: {}", subject(args), chain(&e)), ""))?;
+        let ips = self.assign(args, &pod, namespace.as_ref(), &facts).await?;
         match self.finish_add(args, &path, entry, &ips, netns).await {
             Ok(made) => Ok(made),
             Err(error) => {
@@ -297,18 +305,18 @@ impl Attacher {
         first.map_or(Ok(()), Err)
     }
 
-    async fn assign(&self, args: &CniArgs, pod: &Value) -> Result<Vec<IpAddr>, ApiError> {
-        let path = format!("/tortie/kubernetes/namespaces/{}", args.namespace);
-        let (namespace, facts) = tokio::join!(self.parts.store.get(&path), self.parts.ipam.facts());
-        let namespace: Option<Value> =
-            namespace.map_err(|e| datastore(args, &e))?.and_then(|e| serde_json::from_slice(&e.value).ok());
-        let facts =
-            facts.map_err(|e| fail(code::DATASTORE, format!("{}: {}", subject(args), chain(&e)), ""))?;
+    async fn assign(
+        &self,
+        args: &CniArgs,
+        pod: &Value,
+        namespace: Option<&Value>,
+        facts: &Facts,
+    ) -> Result<Vec<IpAddr>, ApiError> {
         let context = addresses::Context {
             pod,
-            namespace: namespace.as_ref(),
+            namespace,
             node: &self.parts.config.node,
-            available: addresses::available(&facts),
+            available: addresses::available(facts),
         };
         let request = addresses::request(args, handle(args), &context)
             .map_err(|reason| fail(code::INVALID_CONFIG, format!("{}: {reason}", subject(args)), ""))?;
