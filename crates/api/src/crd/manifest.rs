@@ -56,7 +56,9 @@ pub(super) fn render(catalogue: &Catalogue, kind: &Kind, group: Group) -> Value 
 
 fn object_schema(catalogue: &Catalogue, kind: &Kind, group: Group) -> Value {
     let parts = catalogue.head.iter().chain(&kind.parts);
-    let properties: Map = parts.map(|part| (part.name.clone(), schema(catalogue, part, group))).collect();
+    let mut properties: Map = parts.map(|part| (part.name.clone(), schema(catalogue, part, group))).collect();
+    // The API server refuses to be told anything about metadata, even what it is for.
+    properties.insert("metadata".to_owned(), json!({"type": "object"}));
     let mut whole = json!({"description": kind.text, "type": "object", "properties": properties});
     if group != Group::Storage || kind.strict {
         whole["required"] = json!(["metadata", "spec"]);
