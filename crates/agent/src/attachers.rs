@@ -28,7 +28,7 @@ impl Attachers {
     }
 
     pub(crate) fn get(&self) -> Arc<Attacher> {
-        let prefix = self.current.borrow().dataplane(&self.config.node).interface_prefix;
+        let prefix = self.current.borrow().interface_prefix().to_owned();
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         match &*made {
             Some((before, attacher)) if *before == prefix => attacher.clone(),

@@ -86,6 +86,11 @@ impl Current {
         Some(self.felix.dataplane_watchdog_timeout()).filter(|d| !d.is_zero())
     }
 
+    /// Beginning of the names of workloads' interfaces.
+    pub(crate) fn interface_prefix(&self) -> &str {
+        self.felix.interface_prefixes().next().unwrap_or(tortie_model::names::DEFAULT_INTERFACE_PREFIX)
+    }
+
     /// The dataplane that goes with these settings.
     pub(crate) fn dataplane(&self, node: &str) -> tortie_dataplane::Config {
         tortie_dataplane::Config::new(node, &self.felix)

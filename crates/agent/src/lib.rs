@@ -6,6 +6,7 @@ mod addresses;
 mod attach;
 mod attachers;
 mod bird;
+mod condition;
 mod config;
 mod connections;
 mod current;
@@ -90,7 +91,7 @@ async fn serve(config: Arc<Config>, first: Current) -> Result<()> {
     let (told, current) = watch::channel(Arc::new(first));
     listeners::start(current.clone(), &registry, &health).await?;
 
-    let store = connect_patiently(&config).await?;
+    let (store, kube) = connect_patiently(&config).await?;
     let relist = Relist::default();
     let prefix = config.root.clone();
     let feed =
@@ -143,12 +144,20 @@ async fn serve(config: Arc<Config>, first: Current) -> Result<()> {
     };
     tunnels::spawn(store.clone(), ipam.clone(), config.node.clone(), tunnel_pools);
     reconcile::spawn(config.clone(), store, ipam.clone(), attachers.clone(), in_sync.clone());
+    let networking = config.start.node.networking;
+    let kube = kube.filter(|_| networking);
+    if let Some(kube) = &kube {
+        condition::spawn(kube.clone(), config.clone(), in_sync.clone(), started.clone());
+    }
     let service =
         service::Service { config: config.clone(), attachers, current, started, engine, in_sync, ipam };
     socket::serve(&config.run_dir.join("agent.sock"), Arc::new(service))?;
 
     let signal = shutdown::signalled().await?;
     tracing::info!(signal, "agent stops; the kernel keeps policy and routes");
+    if let Some(kube) = &kube {
+        condition::stopped(kube, &config).await;
+    }
     Ok(())
 }
 
@@ -184,10 +193,10 @@ fn switch_forwarding_on() {
 }
 
 /// A datastore that is away at the start may come back; one that refuses us will not by itself.
-async fn connect_patiently(config: &Config) -> Result<Arc<dyn Store>> {
+async fn connect_patiently(config: &Config) -> Result<(Arc<dyn Store>, Option<Arc<KubeStore>>)> {
     loop {
         let error = match connect(config).await {
-            Ok(store) => return Ok(store),
+            Ok(connected) => return Ok(connected),
             Err(error) => error,
         };
         if !error.downcast_ref::<StoreError>().is_some_and(StoreError::is_transient) {
@@ -198,8 +207,9 @@ async fn connect_patiently(config: &Config) -> Result<Arc<dyn Store>> {
     }
 }
 
-async fn connect(config: &Config) -> Result<Arc<dyn Store>> {
-    Ok(match &config.datastore {
+/// The datastore, and the same as what it is where more is asked of Kubernetes than of any datastore.
+async fn connect(config: &Config) -> Result<(Arc<dyn Store>, Option<Arc<KubeStore>>)> {
+    let store: Arc<dyn Store> = match &config.datastore {
         Datastore::Embedded { socket } => Arc::new(EmbeddedClient::start(ClientConfig::new(socket))),
         Datastore::Etcd { endpoints } => {
             let text = |name| Some(config.settings.text(name).to_owned()).filter(|t| !t.is_empty());
@@ -216,7 +226,10 @@ async fn connect(config: &Config) -> Result<Arc<dyn Store>> {
         }
         Datastore::Kubernetes => {
             let kube = config::kubernetes(&config.settings)?;
-            Arc::new(KubeStore::connect(kube).await.context("connect to the API server of Kubernetes")?)
+            let connected = KubeStore::connect(kube).await;
+            let kube = Arc::new(connected.context("connect to the API server of Kubernetes")?);
+            return Ok((kube.clone(), Some(kube)));
         }
-    })
+    };
+    Ok((store, None))
 }

@@ -161,8 +161,13 @@ pub(crate) async fn edit<E: From<ObjectError>>(
 fn identify(object: &mut Value) -> Result<(), ObjectError> {
     let metadata = part(object, "metadata");
     metadata.insert("uid".to_owned(), new_uid().map_err(ObjectError::Random)?.into());
-    metadata.insert("creationTimestamp".to_owned(), Timestamp::from(SystemTime::now()).to_string().into());
+    metadata.insert("creationTimestamp".to_owned(), now().into());
     Ok(())
+}
+
+/// This moment, as Kubernetes writes times.
+pub fn now() -> String {
+    Timestamp::from(SystemTime::now()).to_string()
 }
 
 /// A fresh random UUID.

@@ -1,5 +1,6 @@
 //! Structured logs on stderr: text for people on a terminal, JSON lines elsewhere when asked.
 
+use std::io::IsTerminal as _;
 use std::str::FromStr;
 use std::sync::OnceLock;
 use tracing::Level;
@@ -62,7 +63,9 @@ static LEVEL: OnceLock<reload::Handle<LevelFilter, Registry>> = OnceLock::new();
 /// Sends the process's events to stderr. The first call wins.
 pub fn init(level: LogLevel, format: Format) {
     let (filter, handle) = reload::Layer::new(level.0);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let colours = std::io::stderr().is_terminal();
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(colours);
     let registry = tracing_subscriber::registry().with(filter);
     let set = match format {
         Format::Text => registry.with(lines).try_init(),

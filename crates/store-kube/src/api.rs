@@ -43,6 +43,12 @@ impl Request {
         Self { method: Method::PATCH, path: path.into(), body }
     }
 
+    /// A patch that knows which lists are sets by a key, as Kubernetes' own kinds have them.
+    pub(crate) fn strategic_patch(path: impl Into<String>, patch: &serde_json::Value) -> Self {
+        let body = Some(("application/strategic-merge-patch+json", json(patch).1));
+        Self { method: Method::PATCH, path: path.into(), body }
+    }
+
     pub(crate) fn delete(path: impl Into<String>, options: &serde_json::Value) -> Self {
         Self { method: Method::DELETE, path: path.into(), body: Some(json(options)) }
     }

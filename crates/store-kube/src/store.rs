@@ -70,6 +70,18 @@ impl KubeStore {
         Ok(Self { inner: Arc::new(Inner { api, kinds, positions, group }) })
     }
 
+    /// Sets a condition of a Kubernetes node (`status.conditions`), and leaves its others alone.
+    pub async fn set_node_condition(
+        &self,
+        node: &str,
+        condition: &serde_json::Value,
+    ) -> Result<(), StoreError> {
+        let patch = serde_json::json!({"status": {"conditions": [condition]}});
+        let request = Request::strategic_patch(format!("/api/v1/nodes/{node}/status"), &patch);
+        let answer = self.inner.api.call(&request).await;
+        answer.map(drop).map_err(|failure| self.inner.failed(failure, &format!("condition of node {node}")))
+    }
+
     /// Where Calico's objects are stored.
     pub fn group(&self) -> Group {
         self.inner.group

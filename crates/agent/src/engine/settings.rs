@@ -52,6 +52,8 @@ impl Engine {
                 self.settings.on_change(&change);
             }
         }
+        // This snapshot is the one to begin anew on.
+        self.restarting = true;
         self.follow_settings();
         self.restarting = false;
         // Own writes that the list does not show yet.
