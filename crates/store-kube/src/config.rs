@@ -241,6 +241,14 @@ impl KubeConfig {
         Ok(config)
     }
 
+    /// As [`KubeConfig::load`], from Calico's variables.
+    pub fn from_environment(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        Self::load(&|name| {
+            let known = SETTINGS.iter().find(|(setting, _)| *setting == name);
+            variable(known.map_or(name, |(_, variable)| variable))
+        })
+    }
+
     fn in_pod(secrets: &Path, given: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let (host, port) = given("KUBERNETES_SERVICE_HOST")
             .zip(given("KUBERNETES_SERVICE_PORT"))

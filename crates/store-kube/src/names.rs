@@ -20,8 +20,10 @@ pub(crate) fn affinity(host: &str, cidr: Cidr) -> String {
     if name.len() < LONGEST {
         return name;
     }
-    let digest = Sha256::digest(format!("{host}+{block}"));
-    let hash: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut hash = String::new();
+    for byte in Sha256::digest(format!("{host}+{block}")) {
+        hash.push_str(&format!("{byte:02x}"));
+    }
     let kept = (LONGEST - 1).saturating_sub(block.len() + HASH + 2);
     let host: String = host.bytes().take(kept).map(char::from).collect();
     format!("{host}-{block}-{}", hash.get(..HASH).unwrap_or_default())

@@ -11,6 +11,9 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tortie_store::{Entry, List, StoreError};
 
+/// How often a list is begun again whose moment is forgotten while it is read.
+const ATTEMPTS: usize = 3;
+
 /// A page of a list.
 #[derive(Deserialize)]
 struct Page {
@@ -91,21 +94,31 @@ pub(crate) fn entry(
 
 /// All keys with a prefix, as of one revision.
 pub(crate) async fn list(inner: &Arc<Inner>, prefix: &str) -> Result<List, StoreError> {
-    let doing = format!("list of {prefix:?}");
-    let failed = |failure| inner.failed(failure, &doing);
+    let mut attempts = ATTEMPTS;
+    loop {
+        attempts -= 1;
+        match moment(inner, prefix).await {
+            // The moment was forgotten before all kinds were read.
+            Err(Failure::Expired(_)) if attempts > 0 => {}
+            listed => return listed.map_err(|failure| inner.failed(failure, &format!("list of {prefix:?}"))),
+        }
+    }
+}
+
+async fn moment(inner: &Arc<Inner>, prefix: &str) -> Result<List, Failure> {
     let mut scopes = inner.scopes(prefix).into_iter();
     let mut entries = Vec::new();
     let mut revision = None;
     // The first collection that is there says which moment it is.
     for (kind, namespace) in scopes.by_ref() {
-        if let Some(listed) = collection(inner, &kind, &namespace, prefix, None).await.map_err(failed)? {
+        if let Some(listed) = collection(inner, &kind, &namespace, prefix, None).await? {
             entries.extend(listed.0);
             revision = Some(listed.1);
             break;
         }
     }
     let Some(revision) = revision else {
-        let revision = present(inner).await.map_err(failed)?;
+        let revision = present(inner).await?;
         return Ok(List { entries, revision });
     };
     let mut others = JoinSet::new();
@@ -115,7 +128,7 @@ pub(crate) async fn list(inner: &Arc<Inner>, prefix: &str) -> Result<List, Store
     }
     while let Some(listed) = others.join_next().await {
         let listed = listed.unwrap_or_else(|error| Err(Failure::Away(error.to_string())));
-        entries.extend(listed.map_err(failed)?.map(|(entries, _)| entries).unwrap_or_default());
+        entries.extend(listed?.map(|(entries, _)| entries).unwrap_or_default());
     }
     entries.sort_by(|a, b| a.key.cmp(&b.key));
     // A policy may be there under its old and its new name; the new one was sorted in first.
@@ -144,7 +157,7 @@ pub(crate) async fn collection(
     let path = kind.collection(namespace);
     let moment = at.map(|at| format!("&resourceVersion={at}&resourceVersionMatch=Exact")).unwrap_or_default();
     let mut limit = inner.api.config().page;
-    let mut restarts = 0;
+    let mut attempts = ATTEMPTS;
     'list: loop {
         let mut entries = Vec::new();
         let mut next = format!("{path}?limit={limit}{moment}");
@@ -157,8 +170,8 @@ pub(crate) async fn collection(
                 }
                 Err(Failure::NoKind) => return Ok(None),
                 // The rest of the list has been compacted away meanwhile: a longer page takes less time in all.
-                Err(Failure::Expired(_)) if at.is_none() && restarts < 3 => {
-                    restarts += 1;
+                Err(Failure::Expired(_)) if at.is_none() && attempts > 1 => {
+                    attempts -= 1;
                     limit = limit.saturating_mul(10);
                     continue 'list;
                 }

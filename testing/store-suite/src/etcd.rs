@@ -155,7 +155,7 @@ fn member(name: &str, peer_port: u16) -> String {
     format!("{name}=http://127.0.0.1:{peer_port}")
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
@@ -164,7 +164,7 @@ pub async fn subject() -> Subject {
     let etcd = Etcd::new().await;
     let store = etcd.store_with(etcd.config()).await;
     let faults = EtcdFaults { etcd: etcd.clone(), store: store.clone() };
-    Subject { store: Arc::new(store), faults: Box::new(faults), keep: Box::new(etcd) }
+    Subject { store: Arc::new(store), faults: Box::new(faults), alone: true, keep: Box::new(etcd) }
 }
 
 struct EtcdFaults {

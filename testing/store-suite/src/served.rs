@@ -83,7 +83,7 @@ pub async fn subject(program: &str) -> Subject {
     };
     let store = EmbeddedClient::connect_with(config).await.unwrap();
     let faults = ServedFaults { served: served.clone(), client: store.clone() };
-    Subject { store: Arc::new(store), faults: Box::new(faults), keep: Box::new(served) }
+    Subject { store: Arc::new(store), faults: Box::new(faults), alone: true, keep: Box::new(served) }
 }
 
 struct ServedFaults {

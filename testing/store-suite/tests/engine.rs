@@ -24,6 +24,7 @@ async fn subject() -> Subject {
     let engine =
         Engine::open(EngineConfig { durability: Durability::Process, ..EngineConfig::new(file) }).unwrap();
     Subject {
+        alone: true,
         store: Arc::new(engine.clone()),
         faults: Box::new(InProcess(engine)),
         keep: Box::new(directory),

@@ -4,18 +4,18 @@ use crate::{PATIENCE, Subject, delete, put, put_when, soon};
 use bytes::Bytes;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot::error::TryRecvError;
-use tortie_store::{Event, Op, Precondition, StoreError};
+use tortie_store::{Entry, Event, Op, Precondition, StoreError};
 
 /// What is written is read, with the revision that the write answered.
 pub async fn a_key_comes_back(subject: &Subject) {
     assert_eq!(subject.store.get("/a").await.unwrap(), None);
     let first = subject.commit(vec![put("/a", "1")]).await;
     let second = subject.commit(vec![put("/a", "2")]).await;
-    assert_eq!(second, first + 1);
+    subject.assert_next(first, second);
     let entry = subject.store.get("/a").await.unwrap().unwrap();
     assert_eq!((&*entry.key, &entry.value[..], entry.revision), ("/a", &b"2"[..], second));
     let third = subject.commit(vec![delete("/a")]).await;
-    assert_eq!(third, second + 1);
+    subject.assert_next(second, third);
     assert_eq!(subject.store.get("/a").await.unwrap(), None);
     assert_eq!(subject.store.get("").await.unwrap(), None, "the empty key is nowhere");
 }
@@ -42,7 +42,7 @@ pub async fn an_empty_store_is_listed(subject: &Subject) {
     assert!(list.entries.is_empty() && list.revision > 0, "{list:?}");
     let mut watch = subject.watch("", list.revision).await;
     let revision = subject.commit(vec![put("/a", "1")]).await;
-    assert_eq!(revision, list.revision + 1);
+    subject.assert_next(list.revision, revision);
     assert_eq!(watch.take(1).await[0].revision(), revision);
 }
 
@@ -69,39 +69,39 @@ pub async fn prefixes_are_plain_strings(subject: &Subject) {
 
 /// A long list is complete, in order, and of one revision.
 pub async fn ten_thousand_keys_are_listed_in_order(subject: &Subject) {
-    const KEYS: usize = 10_000;
+    let count = subject.count(10_000, 1200);
     let mut revision = 0;
-    let all: Vec<String> = (0..KEYS).map(|n| format!("/many/{n:05}")).collect();
+    let all: Vec<String> = (0..count).map(|n| format!("/many/{n:05}")).collect();
     for part in all.chunks(100) {
         revision = subject.commit(part.iter().map(|key| put(key, key.clone())).collect()).await;
     }
     let list = soon("a long list", subject.store.list("/many/")).await.unwrap();
-    assert_eq!(list.revision, revision);
-    assert_eq!(list.entries.len(), KEYS);
+    assert!(list.revision == revision || (!subject.alone && list.revision > revision));
+    assert_eq!(list.entries.len(), count);
     for (entry, key) in list.entries.iter().zip(&all) {
         assert_eq!((&*entry.key, &entry.value[..]), (key.as_str(), key.as_bytes()));
     }
-    assert_eq!(subject.keys("/many/0999").await.len(), 10);
+    assert_eq!(subject.keys("/many/0099").await.len(), 10);
 }
 
 /// However a long list is put together, it shows one moment: the first and the last key are always written together,
 /// and between them keys come and go.
 pub async fn a_long_list_is_of_one_revision(subject: &Subject) {
-    const KEYS: usize = 3500;
-    let all: Vec<String> = (0..KEYS).map(|n| format!("/page/{n:05}")).collect();
+    let count = subject.count(3500, 1200);
+    let all: Vec<String> = (0..count).map(|n| format!("/page/{n:05}")).collect();
     for part in all.chunks(100) {
         subject.commit(part.iter().map(|key| put(key, "0")).collect()).await;
     }
-    subject.commit(vec![put(&all[0], "0"), put(&all[KEYS - 1], "0")]).await;
+    subject.commit(vec![put(&all[0], "0"), put(&all[count - 1], "0")]).await;
     let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
     let writer = {
-        let (store, first, last) = (subject.store.clone(), all[0].clone(), all[KEYS - 1].clone());
+        let (store, first, last) = (subject.store.clone(), all[0].clone(), all[count - 1].clone());
         tokio::spawn(async move {
             for n in 1.. {
                 if stopped.try_recv() != Err(TryRecvError::Empty) {
                     return n;
                 }
-                let between = format!("/page/{:05}+", n % KEYS);
+                let between = format!("/page/{:05}+", n % count);
                 let come_or_go = if n % 2 == 0 { put(&between, "0") } else { delete(&between) };
                 store
                     .commit(vec![put(&first, n.to_string()), come_or_go, put(&last, n.to_string())])
@@ -117,7 +117,13 @@ pub async fn a_long_list_is_of_one_revision(subject: &Subject) {
         assert!(start.elapsed() < PATIENCE, "nothing is written meanwhile");
         let list = soon("a long list", subject.store.list("/page/")).await.unwrap();
         let (first, last) = (list.entries.first().unwrap(), list.entries.last().unwrap());
-        assert_eq!((&first.value, first.revision), (&last.value, last.revision));
+        if subject.store.has_transactions() {
+            assert_eq!((&first.value, first.revision), (&last.value, last.revision));
+        } else {
+            let number = |entry: &Entry| std::str::from_utf8(&entry.value).unwrap().parse::<u64>().unwrap();
+            let ahead = number(first) - number(last);
+            assert!(ahead <= 1, "the first key is written before the last one, but is {ahead} ahead");
+        }
         assert!(list.entries.iter().all(|entry| entry.revision <= list.revision));
         assert!(list.entries.is_sorted_by(|a, b| a.key < b.key));
         moments.insert(list.revision);
@@ -141,17 +147,22 @@ pub async fn wrong_commits_are_refused(subject: &Subject) {
         let error = subject.store.commit(ops.clone()).await.unwrap_err();
         assert!(matches!(error, StoreError::Invalid { .. }), "{ops:?}: {error}");
     }
-    assert_eq!(subject.revision().await, before);
+    if subject.alone {
+        assert_eq!(subject.revision().await, before);
+    }
+    assert!(subject.keys("").await.is_empty());
 }
 
 /// A commit that changes nothing takes no revision and is seen by nobody.
 pub async fn a_deletion_of_nothing_changes_nothing(subject: &Subject) {
     let revision = subject.commit(vec![put("/a", "1")]).await;
     let mut watch = subject.watch("/", revision).await;
-    assert_eq!(subject.commit(vec![delete("/none")]).await, revision);
-    assert_eq!(subject.commit(Vec::new()).await, revision);
+    for nothing in [vec![delete("/none")], Vec::new()] {
+        let answered = subject.commit(nothing).await;
+        assert!(answered == revision || (!subject.alone && answered > revision));
+    }
     let next = subject.commit(vec![delete("/none"), put("/b", "1")]).await;
-    assert_eq!(next, revision + 1);
+    subject.assert_next(revision, next);
     let seen = watch.take(1).await;
     assert_eq!((&**seen[0].key(), seen[0].revision()), ("/b", next));
 }

@@ -16,7 +16,9 @@ pub async fn a_watch_has_all_changes_in_order(subject: &Subject) {
     let expected: [(&str, Option<&[u8]>); 4] =
         [("/a", Some(b"1")), ("/b", Some(b"1")), ("/a", None), ("/a", Some(b"2"))];
     assert_eq!(seen.iter().map(brief).collect::<Vec<_>>(), expected);
-    assert_eq!(seen.iter().map(Event::revision).collect::<Vec<_>>(), [a, b, gone, again]);
+    let revisions: Vec<u64> = seen.iter().map(Event::revision).collect();
+    assert!(revisions[2] == gone || (!subject.alone && revisions[2] <= gone), "{revisions:?} {gone}");
+    assert_eq!((revisions[0], revisions[1], revisions[3]), (a, b, again));
 }
 
 /// Nothing twice, nothing missing between a list and the watch from its revision.
@@ -189,8 +191,9 @@ pub async fn a_running_watch_outlives_compaction(subject: &Subject) {
     let mut expected = start;
     for n in 0..10 {
         for k in 0..5 {
-            expected += 1;
-            assert_eq!(subject.commit(vec![put(&format!("/{k}"), n.to_string())]).await, expected);
+            let next = subject.commit(vec![put(&format!("/{k}"), n.to_string())]).await;
+            subject.assert_next(expected, next);
+            expected = next;
         }
         assert_eq!(watch.take(5).await.last().unwrap().revision(), expected);
         subject.faults.compact(expected).await.unwrap();
@@ -233,7 +236,8 @@ pub async fn a_large_commit_arrives(subject: &Subject) {
     for watch in [&mut live, &mut late] {
         let seen = watch.take(2 * AROUND + TOGETHER).await;
         for (n, event) in seen[AROUND..AROUND + TOGETHER].iter().enumerate() {
-            assert_eq!(event.revision(), revision);
+            let together = subject.store.has_transactions();
+            assert!(event.revision() == revision || (!together && event.revision() < revision));
             assert!(brief(event).1.is_some_and(|found| *found == value(n)), "{n}");
         }
     }
