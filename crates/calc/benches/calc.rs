@@ -177,7 +177,7 @@ fn network_policy(i: u32, port: u16) -> Change {
     let app = i / NAMESPACES % APPS;
     let same = Rule { src_selector: select((app + 1) % APPS), ..allow() };
     let other = Rule {
-        protocol: Some(Protocol::TCP),
+        protocol: Some(Protocol::TCP.into()),
         src_selector: format!("pcns.team == 'b' && app == 'app-{app}'"),
         dst_ports: vec![tortie_net::Port::number(port)],
         ..allow()
@@ -264,7 +264,7 @@ fn customers(count: u32) -> Vec<Change> {
             outbound_rules: vec![
                 Rule { dst_selector: own, ..allow() },
                 Rule {
-                    protocol: Some(Protocol::UDP),
+                    protocol: Some(Protocol::UDP.into()),
                     dst_nets: vec![address(0x0a60_000a)],
                     dst_ports: vec![tortie_net::Port::number(53)],
                     ..allow()

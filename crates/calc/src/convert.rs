@@ -80,12 +80,10 @@ impl Converter {
         let mut peers = Peers::default();
         for part in &rule.matches {
             match part {
-                Match::UnknownAction(action) => {
-                    return Err(RuleProblem::Action { action: action.to_string() });
-                }
+                Match::Unusable(problem) => return Err(RuleProblem::clone(problem)),
                 Match::IpVersion(version) => {
                     let family = Family::from_version(*version);
-                    out.family = Some(family.ok_or(RuleProblem::IpVersion { version: *version })?);
+                    out.family = Some(family.ok_or(RuleProblem::IpVersion { version: (*version).into() })?);
                 }
                 Match::Protocol { protocol, negated: false } => out.protocol = Some(*protocol),
                 Match::Protocol { protocol, negated: true } => out.not_protocol = Some(*protocol),

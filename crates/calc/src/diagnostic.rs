@@ -2,7 +2,7 @@
 
 use std::fmt;
 use tortie_model::{Key, PolicyId};
-use tortie_net::Protocol;
+use tortie_net::{Protocol, ProtocolParseError};
 use tortie_selector::ParseError;
 
 /// A problem of one object. It is known as long as the object is in that state.
@@ -84,7 +84,19 @@ pub enum RuleProblem {
     #[error("unknown IP version {version}, expected 4 or 6")]
     IpVersion {
         /// As written.
-        version: u8,
+        version: i64,
+    },
+    /// A protocol.
+    #[error("{error}")]
+    Protocol {
+        /// What is wrong with it.
+        error: ProtocolParseError,
+    },
+    /// A type or code of ICMP.
+    #[error("ICMP types and codes are from 0 to 255, not {number}")]
+    Icmp {
+        /// As written.
+        number: i64,
     },
     /// A named port of a protocol whose ports have no names.
     #[error(

@@ -120,7 +120,7 @@ pub struct Fabric {
     nodes: BTreeMap<Arc<str>, Node>,
     host_config: BTreeMap<(Arc<str>, TunnelSetting), String>,
     wireguard: BTreeMap<Arc<str>, Wireguard>,
-    pools: BTreeMap<Cidr, PoolFacts>,
+    pools: BTreeMap<Cidr, (Cidr, PoolFacts)>,
     blocks: BTreeMap<Cidr, Vec<(Cidr, Arc<str>)>>,
     workloads: BTreeMap<WorkloadId, Vec<Cidr>>,
     routes: Routes,
@@ -206,7 +206,7 @@ impl Fabric {
             }
             Key::IpPool(cidr) => {
                 let pool = match value {
-                    Some(Value::IpPool(pool)) => Some(PoolFacts::new(pool)),
+                    Some(Value::IpPool(pool)) => Some((pool.cidr, PoolFacts::new(pool))),
                     _ => None,
                 };
                 self.set_pool(*cidr, pool);
@@ -307,17 +307,21 @@ impl Fabric {
         };
     }
 
-    fn set_pool(&mut self, cidr: Cidr, pool: Option<PoolFacts>) {
-        if self.pools.get(&cidr) == pool.as_ref() {
+    /// What counts is the prefix that the value says; its key is only its name.
+    fn set_pool(&mut self, key: Cidr, pool: Option<(Cidr, PoolFacts)>) {
+        if self.pools.get(&key) == pool.as_ref() {
             return;
         }
-        if self.config.routes {
-            self.routes.set_pool(cidr, pool);
-        }
-        match pool {
-            Some(pool) => self.pools.insert(cidr, pool),
-            None => self.pools.remove(&cidr),
+        let old = match pool {
+            Some(pool) => self.pools.insert(key, pool),
+            None => self.pools.remove(&key),
         };
+        if self.config.routes {
+            for (changed, _) in old.into_iter().chain(pool) {
+                let now = self.pools.values().find(|(cidr, _)| *cidr == changed);
+                self.routes.set_pool(changed, now.map(|(_, facts)| *facts));
+            }
+        }
     }
 
     /// The routes of a block: itself, to the node it is affine to; and addresses that other nodes have borrowed.
@@ -375,9 +379,9 @@ impl Fabric {
     // === outputs ===
 
     fn encapsulation(&self) -> Encapsulation {
-        let vxlan = |family| self.pools.iter().any(|(cidr, pool)| pool.vxlan && cidr.family() == family);
+        let vxlan = |family| self.pools.values().any(|(cidr, pool)| pool.vxlan && cidr.family() == family);
         Encapsulation {
-            ipip: self.pools.values().any(|pool| pool.ipip),
+            ipip: self.pools.values().any(|(_, pool)| pool.ipip),
             vxlan_v4: vxlan(Family::V4),
             vxlan_v6: vxlan(Family::V6),
         }

@@ -3,11 +3,11 @@
 //! Most policies of a large cluster apply to no endpoint of this node. A model rule has a field for every match there
 //! is, nearly all of them empty; here only the matches that are there take space, and selectors are shared.
 
-use crate::diagnostic::Part;
+use crate::diagnostic::{Part, RuleProblem};
 use crate::update::Action;
 use hashbrown::HashSet;
 use std::sync::Arc;
-use tortie_model::value;
+use tortie_model::value::{self, WrittenProtocol};
 use tortie_net::{Cidr, Port, Protocol};
 
 /// Rules of both directions.
@@ -22,7 +22,7 @@ pub(crate) struct LeanRules {
 /// All of a rule that the calculation reads.
 #[derive(Debug, PartialEq)]
 pub(crate) struct LeanRule {
-    /// `None` if it is unknown; then the text is among the matches.
+    /// `None` if it is unknown; then the problem is among the matches.
     pub(crate) action: Option<Action>,
     pub(crate) matches: Box<[Match]>,
 }
@@ -30,7 +30,8 @@ pub(crate) struct LeanRule {
 /// A part of a rule as the user wrote it.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Match {
-    UnknownAction(Box<str>),
+    /// The rule fails closed.
+    Unusable(Box<RuleProblem>),
     IpVersion(u8),
     Protocol {
         protocol: Protocol,
@@ -77,22 +78,14 @@ impl LeanRules {
 
 impl LeanRule {
     fn new(texts: &mut Texts, rule: &value::Rule) -> Self {
-        let mut matches = Vec::new();
         let action = action(&rule.action);
-        if action.is_none() {
-            matches.push(Match::UnknownAction(rule.action.as_str().into()));
-        }
-        matches.extend(rule.ip_version.map(Match::IpVersion));
-        for (protocol, negated) in [(rule.protocol, false), (rule.not_protocol, true)] {
-            matches.extend(protocol.map(|protocol| Match::Protocol { protocol, negated }));
-        }
-        for (kind, code, negated) in
-            [(rule.icmp_type, rule.icmp_code, false), (rule.not_icmp_type, rule.not_icmp_code, true)]
-        {
-            if kind.is_some() || code.is_some() {
-                matches.push(Match::Icmp { kind, code, negated });
+        let mut matches = match plain_matches(rule) {
+            _ if action.is_none() => {
+                vec![Match::Unusable(Box::new(RuleProblem::Action { action: rule.action.clone() }))]
             }
-        }
+            Ok(matches) => matches,
+            Err(problem) => vec![Match::Unusable(Box::new(problem))],
+        };
         use Part::{Destination, Source};
         for (part, negated, nets) in [
             (Source, false, &rule.src_nets),
@@ -134,6 +127,31 @@ impl LeanRule {
         }
         Self { action, matches: matches.into() }
     }
+}
+
+/// Version, protocol and ICMP.
+fn plain_matches(rule: &value::Rule) -> Result<Vec<Match>, RuleProblem> {
+    let mut matches = Vec::new();
+    if let Some(version) = rule.ip_version {
+        let small = u8::try_from(version).map_err(|_| RuleProblem::IpVersion { version })?;
+        matches.push(Match::IpVersion(small));
+    }
+    for (protocol, negated) in [(&rule.protocol, false), (&rule.not_protocol, true)] {
+        let protocol = protocol.as_ref().map(WrittenProtocol::protocol).transpose();
+        let protocol = protocol.map_err(|error| RuleProblem::Protocol { error })?;
+        matches.extend(protocol.map(|protocol| Match::Protocol { protocol, negated }));
+    }
+    let small = |number: Option<i64>| -> Result<Option<u8>, RuleProblem> {
+        number.map(|n| u8::try_from(n).map_err(|_| RuleProblem::Icmp { number: n })).transpose()
+    };
+    for (kind, code, negated) in
+        [(rule.icmp_type, rule.icmp_code, false), (rule.not_icmp_type, rule.not_icmp_code, true)]
+    {
+        if kind.is_some() || code.is_some() {
+            matches.push(Match::Icmp { kind: small(kind)?, code: small(code)?, negated });
+        }
+    }
+    Ok(matches)
 }
 
 fn action(text: &str) -> Option<Action> {

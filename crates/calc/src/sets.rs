@@ -78,10 +78,10 @@ impl Item {
                 self.nets.iter().for_each(|net| visit(Member::Net(*net)));
             }
             Definition::NamedPort { protocol, name, .. } => {
-                for port in &self.ports {
-                    if port.name == *name && protocol.is_none_or(|p| p == port.protocol) {
-                        let members =
-                            self.nets.iter().map(|n| Member::AddrPort(n.addr(), port.protocol, port.port));
+                for port in self.ports.iter().filter(|port| port.name == *name) {
+                    let own = port.protocol.protocol().ok();
+                    if let Some(own) = own.filter(|own| protocol.is_none_or(|wanted| wanted == *own)) {
+                        let members = self.nets.iter().map(|n| Member::AddrPort(n.addr(), own, port.port));
                         members.for_each(&mut visit);
                     }
                 }

@@ -273,6 +273,21 @@ fn routes_can_come_from_workloads() {
 }
 
 #[test]
+fn a_pool_is_where_its_value_says() {
+    let (_, small) = pool("10.0.0.0/30", "", "always", true);
+    let (key, large) = pool("10.0.0.0/16", "", "always", true);
+    let (other, _) = pool("10.1.0.0/16", "", "", false);
+    let mut world = World::with([(key.clone(), small.clone())]);
+    let routed = |world: &World| world.dataplane.routes.keys().map(Cidr::to_string).collect::<Vec<_>>();
+    assert_eq!(routed(&world), ["10.0.0.0/30"]);
+    world.set([(key.clone(), large)]);
+    assert_eq!(routed(&world), ["10.0.0.0/16"]);
+    world.set([(key.clone(), small.clone()), (other, small)]);
+    world.remove(key);
+    assert_eq!(routed(&world), ["10.0.0.0/30"], "the other one is still there");
+}
+
+#[test]
 fn pools_for_services_are_no_pools_for_routes() {
     let (key, _) = pool("10.0.0.0/16", "", "always", true);
     let object = json!({"cidr": "10.0.0.0/16", "vxlan_mode": "always", "masquerade": true, "allowed_uses": ["LoadBalancer"]});

@@ -22,8 +22,14 @@ pub use problems::{Diagnostic, Problem, Problems};
 pub use selector::{NAMESPACE_LABEL_PREFIX, SERVICE_ACCOUNT_LABEL_PREFIX};
 
 use std::net::IpAddr;
+use tortie_net::{Cidr, CidrParseError};
 
 /// An address; one of IPv4 that is written in IPv6's form is IPv4.
 fn ip(text: &str) -> Option<IpAddr> {
     text.parse::<IpAddr>().ok().map(|a| a.to_canonical())
+}
+
+/// A prefix; one of IPv4 that is written in IPv6's form is IPv4.
+fn net(text: &str) -> Result<Cidr, CidrParseError> {
+    text.parse::<Cidr>().map(Cidr::to_canonical)
 }

@@ -1,35 +1,22 @@
 //! Values of the model: Calico's "v1" JSON, as Felix receives it.
 
 mod codec;
+mod protocol;
 
 pub use codec::ValueParseError;
+pub use protocol::WrittenProtocol;
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use tortie_net::{Cidr, Mac, Port, Protocol};
+use tortie_net::{Cidr, Mac, Port};
 
 /// Labels or annotations.
 pub type StringMap = BTreeMap<String, String>;
 
 fn is_false(b: &bool) -> bool {
     !*b
-}
-
-/// The model writes names of protocols in lower case.
-fn lower_case<S: serde::Serializer>(protocol: &Protocol, s: S) -> Result<S::Ok, S::Error> {
-    match protocol.name() {
-        Some(name) => s.serialize_str(&name.to_ascii_lowercase()),
-        None => protocol.serialize(s),
-    }
-}
-
-fn lower_case_if_any<S: serde::Serializer>(protocol: &Option<Protocol>, s: S) -> Result<S::Ok, S::Error> {
-    match protocol {
-        Some(protocol) => lower_case(protocol, s),
-        None => s.serialize_none(),
-    }
 }
 
 fn null_as_default<'de, D, T>(d: D) -> Result<T, D::Error>
@@ -101,8 +88,7 @@ pub struct EndpointPort {
     /// Name that rules refer to.
     pub name: String,
     /// Its protocol.
-    #[serde(serialize_with = "lower_case")]
-    pub protocol: Protocol,
+    pub protocol: WrittenProtocol,
     /// Its number.
     pub port: u16,
 }
@@ -303,23 +289,19 @@ pub struct Rule {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub action: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub ip_version: Option<u8>,
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "lower_case_if_any")]
-    pub protocol: Option<Protocol>,
-    #[serde(
-        rename = "!protocol",
-        skip_serializing_if = "Option::is_none",
-        serialize_with = "lower_case_if_any"
-    )]
-    pub not_protocol: Option<Protocol>,
+    pub ip_version: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub icmp_type: Option<u8>,
+    pub protocol: Option<WrittenProtocol>,
+    #[serde(rename = "!protocol", skip_serializing_if = "Option::is_none")]
+    pub not_protocol: Option<WrittenProtocol>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub icmp_code: Option<u8>,
+    pub icmp_type: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub icmp_code: Option<i64>,
     #[serde(rename = "!icmp_type", skip_serializing_if = "Option::is_none")]
-    pub not_icmp_type: Option<u8>,
+    pub not_icmp_type: Option<i64>,
     #[serde(rename = "!icmp_code", skip_serializing_if = "Option::is_none")]
-    pub not_icmp_code: Option<u8>,
+    pub not_icmp_code: Option<i64>,
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_as_default")]
     pub src_nets: Vec<Cidr>,
     #[serde(skip_serializing_if = "String::is_empty")]

@@ -81,6 +81,18 @@ impl Cidr {
         self.0.contains(&other.0)
     }
 
+    /// A prefix of IPv4 that is written in IPv6's form (`::ffff:10.0.0.0/104`) as one of IPv4; any other as it is.
+    #[must_use]
+    pub fn to_canonical(self) -> Self {
+        const MAPPED: u8 = 96;
+        match (self.addr().to_canonical(), self.len().checked_sub(MAPPED)) {
+            (addr @ IpAddr::V4(_), Some(len)) if self.family() == Family::V6 => {
+                Self::new(addr, len).unwrap_or(self)
+            }
+            _ => self,
+        }
+    }
+
     /// True if the two prefixes share an address.
     pub fn overlaps(self, other: Self) -> bool {
         self.covers(other) || other.covers(self)
@@ -104,11 +116,11 @@ impl FromStr for Cidr {
 
     fn from_str(text: &str) -> Result<Self, CidrParseError> {
         let text_err = || CidrParseError { text: text.to_owned() };
-        if text.contains('/') {
-            text.parse::<IpNet>().map(|n| Self(n.trunc())).map_err(|_| text_err())
-        } else {
-            text.parse::<IpAddr>().map(Self::host).map_err(|_| text_err())
-        }
+        let address = |text: &str| text.parse::<IpAddr>().map_err(|_| text_err());
+        let Some((addr, len)) = text.split_once('/') else { return address(text).map(Self::host) };
+        let digits = !len.is_empty() && len.bytes().all(|b| b.is_ascii_digit());
+        let len = len.parse::<u8>().ok().filter(|_| digits).ok_or_else(text_err)?;
+        IpNet::new(address(addr)?, len).map(|net| Self(net.trunc())).map_err(|_| text_err())
     }
 }
 
@@ -160,5 +172,20 @@ mod tests {
         assert!(!c.covers("0.0.0.0/0".parse().unwrap()));
         assert!(c.overlaps("0.0.0.0/0".parse().unwrap()));
         assert_eq!(c.last().to_string(), "10.255.255.255");
+    }
+
+    #[test]
+    fn prefixes_in_ipv6s_form() {
+        for (text, want) in [
+            ("::ffff:10.0.0.1", "10.0.0.1/32"),
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("::ffff:0:0/95", "::fffe:0:0/95"),
+            ("::ffff:0:0/80", "::/80"),
+            ("fd00::/8", "fd00::/8"),
+            ("10.0.0.0/8", "10.0.0.0/8"),
+        ] {
+            assert_eq!(text.parse::<Cidr>().unwrap().to_canonical(), want.parse().unwrap(), "{text}");
+        }
     }
 }

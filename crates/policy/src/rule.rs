@@ -107,9 +107,22 @@ impl fmt::Display for Miss {
 pub(crate) struct Rule {
     pub(crate) action: Action,
     value: value::Rule,
+    plain: Plain,
     source: Selectors,
     destination: Selectors,
     broken: Option<String>,
+}
+
+/// What a rule says of the packet itself.
+#[derive(Clone, Copy, Debug, Default)]
+struct Plain {
+    family: Option<Family>,
+    protocol: Option<Protocol>,
+    not_protocol: Option<Protocol>,
+    /// Type and code.
+    icmp: Option<(u8, Option<u8>)>,
+    /// Type and code.
+    not_icmp: Option<(u8, Option<u8>)>,
 }
 
 /// Selectors of one side. With a positive one, the negative one is part of it: the rule looks for *one thing* at the
@@ -153,20 +166,16 @@ impl Rule {
         };
         let source = selectors(&value.src_selector, &value.not_src_selector);
         let destination = selectors(&value.dst_selector, &value.not_dst_selector);
-        if value.ip_version.is_some_and(|v| Family::from_version(v).is_none()) {
-            problem.get_or_insert("the IP version is neither 4 nor 6".to_owned());
-        }
-        let code_alone = |kind: Option<u8>, code: Option<u8>| kind.is_none() && code.is_some();
-        if code_alone(value.icmp_type, value.icmp_code)
-            || code_alone(value.not_icmp_type, value.not_icmp_code)
-        {
-            problem.get_or_insert("an ICMP code needs a type".to_owned());
-        }
+        let plain = Plain::read(value).unwrap_or_else(|error| {
+            problem.get_or_insert(error);
+            Plain::default()
+        });
         match (problem, action) {
-            (None, _) => Self { action, value: value.clone(), source, destination, broken: None },
+            (None, _) => Self { action, value: value.clone(), plain, source, destination, broken: None },
             (Some(problem), Action::Allow | Action::Log) => Self {
                 action,
                 value: value.clone(),
+                plain: Plain::default(),
                 source: Selectors::default(),
                 destination: Selectors::default(),
                 broken: Some(problem),
@@ -174,6 +183,7 @@ impl Rule {
             (Some(_), Action::Deny | Action::Pass) => Self {
                 action: Action::Deny,
                 value: value::Rule::default(),
+                plain: Plain::default(),
                 source: Selectors::default(),
                 destination: Selectors::default(),
                 broken: None,
@@ -194,26 +204,26 @@ impl Rule {
         let rule = &self.value;
         let mut misses = Vec::new();
         let family = packet.family();
+        let plain = self.plain;
         // ICMP belongs to IPv4 and ICMPv6 to IPv6, also where the rule does not say so.
-        let implied = Family::ALL.into_iter().find(|f| rule.protocol == Some(Protocol::icmp(*f)));
-        let wanted_family = rule.ip_version.and_then(Family::from_version).or(implied);
-        if let Some(wanted) = wanted_family.filter(|w| *w != family) {
+        let implied = Family::ALL.into_iter().find(|f| plain.protocol == Some(Protocol::icmp(*f)));
+        if let Some(wanted) = plain.family.or(implied).filter(|w| *w != family) {
             misses.push(Miss::Family(wanted));
         }
-        if let Some(wanted) = rule.protocol.filter(|p| *p != packet.protocol) {
+        if let Some(wanted) = plain.protocol.filter(|p| *p != packet.protocol) {
             misses.push(Miss::Protocol(wanted));
         }
-        if let Some(excluded) = rule.not_protocol.filter(|p| *p == packet.protocol) {
+        if let Some(excluded) = plain.not_protocol.filter(|p| *p == packet.protocol) {
             misses.push(Miss::NotProtocol(excluded));
         }
         let icmp = packet.icmp.filter(|_| packet.protocol == Protocol::icmp(family));
         let is = |kind: u8, code: Option<u8>| {
             icmp.is_some_and(|(k, c)| k == kind && code.is_none_or(|code| code == c))
         };
-        if let Some(kind) = rule.icmp_type.filter(|kind| !is(*kind, rule.icmp_code)) {
-            misses.push(Miss::Icmp { kind, code: rule.icmp_code });
+        if let Some((kind, code)) = plain.icmp.filter(|(kind, code)| !is(*kind, *code)) {
+            misses.push(Miss::Icmp { kind, code });
         }
-        if rule.not_icmp_type.is_some_and(|kind| is(kind, rule.not_icmp_code)) {
+        if plain.not_icmp.is_some_and(|(kind, code)| is(kind, code)) {
             misses.push(Miss::NotIcmp);
         }
         let source = SideMatch {
@@ -238,13 +248,42 @@ impl Rule {
             not_ports: &rule.not_dst_ports,
             service: (&rule.dst_service_ns, &rule.dst_service),
         };
-        source.misses(state, packet, rule.protocol, &mut misses);
-        destination.misses(state, packet, rule.protocol, &mut misses);
+        source.misses(state, packet, plain.protocol, &mut misses);
+        destination.misses(state, packet, plain.protocol, &mut misses);
         misses
     }
 }
 
 // === impl Selectors ===
+
+impl Plain {
+    fn read(value: &value::Rule) -> Result<Self, String> {
+        let family = match value.ip_version {
+            None => None,
+            Some(4) => Some(Family::V4),
+            Some(6) => Some(Family::V6),
+            Some(_) => return Err("the IP version is neither 4 nor 6".to_owned()),
+        };
+        let protocol = |written: &Option<value::WrittenProtocol>| {
+            written.as_ref().map(|p| p.protocol().map_err(|error| error.to_string())).transpose()
+        };
+        let icmp = |kind: Option<i64>, code: Option<i64>| {
+            let small = |n: i64| u8::try_from(n).map_err(|_| format!("{n} is no type or code of ICMP"));
+            match (kind, code) {
+                (None, None) => Ok(None),
+                (None, Some(_)) => Err("an ICMP code needs a type".to_owned()),
+                (Some(kind), code) => Ok(Some((small(kind)?, code.map(small).transpose()?))),
+            }
+        };
+        Ok(Self {
+            family,
+            protocol: protocol(&value.protocol)?,
+            not_protocol: protocol(&value.not_protocol)?,
+            icmp: icmp(value.icmp_type, value.icmp_code)?,
+            not_icmp: icmp(value.not_icmp_type, value.not_icmp_code)?,
+        })
+    }
+}
 
 impl Selectors {
     fn read(positive: &str, negative: &str) -> Result<Self, String> {

@@ -283,7 +283,7 @@ impl State {
     ) -> bool {
         self.holders(addr).any(|h| {
             selector.is_none_or(|s| self.selects(s, h.labels, h.profiles))
-                && h.ports.iter().any(|p| p.name == name && p.protocol == protocol && p.port == port)
+                && h.ports.iter().any(|p| p.name == name && p.protocol.is(protocol) && p.port == port)
         })
     }
 

@@ -3,7 +3,7 @@
 use crate::world::*;
 use tortie_calc::update::*;
 use tortie_calc::{CalcConfig, EndpointId, Problem, ProfileLabels, Stage, Subject};
-use tortie_model::value::Rule;
+use tortie_model::value::{Rule, WrittenProtocol};
 use tortie_model::{Change, Key, PolicyKind, Value};
 use tortie_net::{Family, Port, Protocol};
 use tortie_selector::{Selector, unique_id};
@@ -481,8 +481,17 @@ fn broken_rules_fail_closed_in_their_place() {
 
     for rule in [
         Rule { ip_version: Some(5), ..rule("deny") },
+        Rule { ip_version: Some(260), ..rule("deny") },
+        Rule { icmp_type: Some(256), ..rule("deny") },
+        Rule { not_icmp_type: Some(1), not_icmp_code: Some(-1), ..rule("deny") },
+        Rule { protocol: Some(WrittenProtocol::from_text("foo")), ..rule("deny") },
+        Rule { not_protocol: Some(WrittenProtocol::Number(0)), ..rule("deny") },
         Rule { icmp_code: Some(1), ..rule("deny") },
-        Rule { protocol: Some(Protocol::UDPLITE.into()), dst_ports: vec!["http".parse().unwrap()], ..rule("deny") },
+        Rule {
+            protocol: Some(Protocol::UDPLITE.into()),
+            dst_ports: vec!["http".parse().unwrap()],
+            ..rule("deny")
+        },
         Rule { dst_selector: "(".to_owned(), ..allow_from("has(x)") },
         Rule { not_dst_selector: "(".to_owned(), dst_selector: "has(x)".to_owned(), ..rule("deny") },
     ] {

@@ -68,8 +68,8 @@ fn convert(request: &Value) -> Result<Answer, String> {
         }
         "ConvertUID" => result(required_uid(words(0))?.into()),
         "SimplifyPorts" => {
-            let ports: Vec<Port> = decode(argument(0))?;
-            result(json!(k8s::simplify_ports(ports)))
+            let ports: Option<Vec<Port>> = decode(argument(0))?;
+            result(json!(k8s::simplify_ports(ports.unwrap_or_default())))
         }
         other => Ok(skip(format!("op {other:?} is not known"))),
     }

@@ -18,7 +18,11 @@ pub(crate) fn answer(request: &Value) -> Answer {
             Some(path) => only("path", path),
             None => error("a part of the key is missing"),
         }),
-        "path_to_key" => only("key", path_to_key(text(request, "path"))),
+        "path_to_key" => {
+            // Only who lists affinities asks for others than those of nodes.
+            let key = path_to_key(text(request, "path"));
+            only("key", key.filter(|key| !matches!(affinity_type(key), Some(kind) if kind != "host")))
+        }
         "list_path" => match list_path(request.get("list").unwrap_or(&Value::Null)) {
             Some(path) => only("path", path),
             None => skip("lists of this type are not known here"),
@@ -28,7 +32,12 @@ pub(crate) fn answer(request: &Value) -> Answer {
             only("key", list_match(list, text(request, "path")))
         }
         "parse_value" => parse_value(request),
-        "upgrade_key" => with_key(request, |key| only("key", key.write())),
+        "upgrade_key" => {
+            // The tier left the key; all else stays.
+            let mut fields = split(request.get("key").unwrap_or(&Value::Null)).1.clone();
+            fields.as_object_mut().and_then(|fields| fields.remove("Tier"));
+            only("key", tagged("PolicyKey", fields))
+        }
         "block_affinity_selector" => {
             let (_, options) = split(request.get("list").unwrap_or(&Value::Null));
             let version = options.get("IPVersion").and_then(Value::as_u64).unwrap_or_default();
@@ -68,10 +77,21 @@ fn legacy(path: &str) -> Option<(String, Value)> {
 }
 
 fn path_to_key(path: &str) -> Option<Value> {
-    match legacy(path) {
-        Some((_, fields)) => Some(tagged("LegacyPolicyKey", fields)),
-        None => Key::from_path(path).map(|key| write_key(&key)),
+    if let Some((_, fields)) = legacy(path) {
+        return Some(tagged("LegacyPolicyKey", fields));
     }
+    let parts: Vec<&str> = path.strip_prefix('/').unwrap_or(path).split('/').collect();
+    if let ["calico", "v1", "host", host, "metadata"] = parts.as_slice() {
+        // Nobody writes these any more.
+        return Some(tagged("HostMetadataKey", json!({"Hostname": host})));
+    }
+    Key::from_path(path).map(|key| write_key(&key))
+}
+
+/// Type of an affinity's key; `None` for other keys.
+fn affinity_type(key: &Value) -> Option<&str> {
+    let (kind, fields) = split(key);
+    (kind == "BlockAffinityKey").then(|| field(fields, "AffinityType"))
 }
 
 /// Paths of lists: what they begin with, then fields in order, each with what follows it. The first absent field ends

@@ -211,7 +211,9 @@ impl Processor {
                 Key::Policy(PolicyId { kind, namespace, name: name.clone() })
             }
         };
-        Ok(Outcome::one(key, value.filter(|_| !problems.is_fatal())))
+        // What makes a policy unusable is for who applies it to judge: it is passed on as it was written.
+        let is_policy = matches!(key, Key::Policy(_));
+        Ok(Outcome::one(key, value.filter(|_| is_policy || !problems.is_fatal())))
     }
 
     fn simple_value(&self, input: &Input<'_>, problems: &mut Problems) -> Option<Stored> {
@@ -349,7 +351,7 @@ fn profile(input: &Input<'_>) -> Result<Outcome, String> {
     }
     let mut problems = Problems::new();
     let object = input.object::<calico::Profile>("Profile").ok().flatten();
-    let converted = object.map(|o| v3::profile(&o, &mut problems)).filter(|_| !problems.is_fatal());
+    let converted = object.map(|o| v3::profile(&o, &mut problems));
     let usable = Input { key: input.key.clone(), value: input.value.filter(|_| converted.is_some()) };
     let (rules, labels) = converted.unzip();
     let labels = labels.filter(|l| !l.is_empty()).map(|l| Stored::ProfileLabels(Arc::new(l)));

@@ -113,6 +113,12 @@ impl Tagged {
             "WorkloadEndpointStatusKey" => {
                 Key::WorkloadStatus { region: text("RegionString"), id: workload() }
             }
+            "HostEndpointStatusKey" => {
+                Key::HostEndpointStatus { host: text("Hostname"), id: text("EndpointID") }
+            }
+            "GlobalBGPConfigKey" => Key::BgpGlobalConfig(text("Name")),
+            "IPAMHandleKey" => Key::IpamHandle(text("HandleID")),
+            "IPAMConfigKey" => Key::IpamConfig,
             other => return Err(NoKey::Unknown(other.to_owned())),
         }))
     }

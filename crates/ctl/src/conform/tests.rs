@@ -102,6 +102,24 @@ fn keys() {
         let found = ask(json!({"op": "list_match", "list": list, "path": "/calico/v1/host/h/endpoint/x"}));
         assert_eq!(found["key"].is_object(), want, "{list}");
     }
+    for (path, kind) in [
+        ("/calico/ipam/v2/host/a/ipv4/block/10.0.0.0-26", json!("BlockAffinityKey")),
+        // Only who lists affinities sees those of other owners.
+        ("/calico/ipam/v2/virtual/lb/ipv4/block/10.0.0.0-26", Value::Null),
+        ("/calico/v1/host/a/metadata", json!("HostMetadataKey")),
+        ("/calico/felix/v2/no-region/host/a/workload/k8s//endpoint/e", Value::Null),
+    ] {
+        let answer = ask(json!({"op": "path_to_key", "path": path}));
+        assert_eq!(answer["key"].get("type").unwrap_or(&Value::Null), &kind, "{path}");
+    }
+    let old = json!({"Kind": "", "Namespace": "", "Name": "t.a", "Tier": "t"});
+    let new = json!({"Kind": "", "Namespace": "", "Name": "t.a"});
+    assert_eq!(
+        ask(json!({"op": "upgrade_key", "key": tagged("LegacyPolicyKey", old)})),
+        json!({"key": tagged("PolicyKey", new)})
+    );
+    let tier = tagged("TierKey", json!({"Name": "t"}));
+    assert!(ask(json!({"op": "parse_value", "key": tier, "raw": "[1]"}))["error"].is_string());
     let block = json!({"cidr": "10.0.0.0/30", "affinity": "host:a", "allocations": [0, 1, null, null],
         "attributes": [{"secondary": {"node": "a"}}, {"secondary": {"node": "b"}}]});
     assert_eq!(
@@ -116,6 +134,12 @@ fn keys() {
 fn objects_of_kubernetes() {
     let ask = |op: &str, args: Value| answer("k8s_conversion", json!({"op": op, "args": args}));
     assert_eq!(ask("ProfileNameToNamespace", json!(["kns.shop"])), json!({"result": "shop"}));
+    assert_eq!(ask("SimplifyPorts", json!([null])), json!({"result": []}));
+    let cluster_policy = json!({"metadata": {"name": "c"}, "spec": {"tier": "Admin", "subject": {"namespaces": {}},
+        "ingress": [{"action": "Deny", "from": [{"namespaces": {}}], "protocols": [{"destinationNamedPort": "8080"}]}]}});
+    let converted = ask("K8sClusterNetworkPolicyToCalico", json!([cluster_policy]));
+    let ports = converted.pointer("/result/value/fields/spec/ingress/0/destination/ports");
+    assert_eq!(ports, Some(&json!(["8080"])), "a name, though it is made of digits");
     assert!(ask("ProfileNameToNamespace", json!(["shop"]))["error"].is_string());
     assert_eq!(ask("SimplifyPorts", json!([[81, "80", "web", 82]])), json!({"result": ["web", "80:82"]}));
     assert_eq!(
@@ -174,6 +198,64 @@ fn conversions_step_by_step() {
     assert_eq!(kvs(3)[0]["value"], Value::Null);
     assert!(answer["steps"][3]["error"].is_string() && answer["steps"][4]["error"].is_string());
     assert_eq!(answer["steps"][5], json!({}));
+}
+
+/// The conversion passes on what its object says; who applies it judges whether it can be used.
+#[test]
+fn policies_that_cannot_be_used_are_converted() {
+    for (spec, selector) in [
+        (json!({"selector": "a =", "serviceAccountSelector": "b == 'c'"}), "(a =) && pcsa.b == \"c\""),
+        (json!({"selector": "all()", "namespaceSelector": "name 'x'"}), "all()"),
+        (json!({"selector": "all()", "ingress": [{"action": "Foo", "protocol": "bar"}]}), "all()"),
+    ] {
+        let fields = json!({"metadata": {"name": "p"}, "spec": spec});
+        let key = json!({"type": "ResourceKey", "fields": {"Kind": "GlobalNetworkPolicy", "Name": "p"}});
+        let kv = json!({"key": key, "value": {"type": "GlobalNetworkPolicy", "fields": fields}});
+        let request = json!({"op": "process", "processor": "GlobalNetworkPolicy",
+            "args": ["GlobalNetworkPolicy"], "steps": [{"kv": kv}]});
+        let answer = answer("trace_update_processors", request);
+        assert_eq!(answer["steps"][0]["kvs"][0]["value"]["selector"], selector, "{spec}");
+    }
+}
+
+/// What the agent refuses is as if it were not there.
+#[test]
+fn values_that_the_agent_refuses() {
+    let host = "/calico/v1/host/h1/endpoint/e";
+    let policy = "/calico/v1/policy/GlobalNetworkPolicy//p";
+    let rule = |rule: Value| json!({"selector": "all()", "inbound_rules": [rule]});
+    let hint = json!({"selector": "all()", "performance_hints": ["AssumeNeededOnEveryNode"]});
+    for (key, value, member, sound) in [
+        (host, json!({"name": "eth0"}), "EndpointPolicyOrder", true),
+        (host, json!({"name": "eth0", "profile_ids": ["p q"]}), "EndpointPolicyOrder", false),
+        (
+            host,
+            json!({"name": "eth0", "ports": [{"name": "a", "protocol": "tcp", "port": 1}]}),
+            "EndpointPolicyOrder",
+            true,
+        ),
+        (
+            host,
+            json!({"name": "eth0", "ports": [{"name": "a", "protocol": 6, "port": 1}]}),
+            "EndpointPolicyOrder",
+            false,
+        ),
+        (policy, hint, "PolicyIDs", true),
+        (policy, rule(json!({"protocol": "TCP"})), "PolicyIDs", false),
+        (policy, rule(json!({"protocol": 0})), "PolicyIDs", false),
+        (policy, rule(json!({"ip_version": 260})), "PolicyIDs", false),
+        (policy, rule(json!({"protocol": "udplite", "dst_ports": [1]})), "PolicyIDs", false),
+    ] {
+        let batches = json!([[{"key": key, "value": value}]]);
+        let answer = answer(
+            "calc_graph",
+            json!({"op": "sequence", "hostname": "h1", "config": {}, "batches": batches}),
+        );
+        let found = &answer["states"][0][member];
+        let there = !matches!(found, Value::Array(items) if items.is_empty())
+            && !matches!(found, Value::Object(items) if items.is_empty());
+        assert_eq!(there, sound, "{key}: {value}");
+    }
 }
 
 #[test]

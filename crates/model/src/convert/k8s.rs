@@ -91,11 +91,20 @@ pub fn service_account_profile(account: &k8s::ServiceAccount) -> v3::Profile {
 }
 
 /// Identity of an object that is derived from another: the bits of each byte reversed, save for those bytes that hold
-/// version and variant. `None` if the text is no UUID.
+/// version and variant. `None` if the text is no UUID, which can stand in braces, after `urn:uuid:`, or without dashes.
 pub fn converted_uid(uid: &str) -> Option<String> {
-    let digits: Vec<u8> = uid.bytes().filter(|b| *b != b'-').collect();
-    let shape = [8, 13, 18, 23].iter().all(|i| uid.as_bytes().get(*i) == Some(&b'-'));
-    if uid.len() != 36 || digits.len() != 32 || !shape {
+    let bare = match uid.len() {
+        38 => uid.get(1..37)?,
+        45 => uid.get(..9).filter(|urn| urn.eq_ignore_ascii_case("urn:uuid:")).and_then(|_| uid.get(9..))?,
+        _ => uid,
+    };
+    let dashed = [8, 13, 18, 23].iter().all(|i| bare.as_bytes().get(*i) == Some(&b'-'));
+    let digits: Vec<u8> = match bare.len() {
+        36 if dashed => bare.bytes().filter(|b| *b != b'-').collect(),
+        32 if uid.len() == 32 => bare.bytes().collect(),
+        _ => return None,
+    };
+    if digits.len() != 32 || !digits.iter().all(u8::is_ascii_hexdigit) {
         return None;
     }
     let mut converted = String::with_capacity(36);

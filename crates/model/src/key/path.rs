@@ -174,9 +174,9 @@ fn status_key(version: &str, rest: &[&str]) -> Option<Key> {
                 region: text(region)?,
                 id: WorkloadId {
                     host: text(host)?,
-                    orchestrator: unescape(orchestrator),
-                    workload: unescape(workload),
-                    endpoint: unescape(endpoint),
+                    orchestrator: unescape(&text(orchestrator)?),
+                    workload: unescape(&text(workload)?),
+                    endpoint: unescape(&text(endpoint)?),
                 },
             }
         }

@@ -2,7 +2,7 @@
 
 use super::Value;
 use crate::Key;
-use serde::de::DeserializeOwned;
+use serde::de::{self, DeserializeOwned};
 use std::sync::Arc;
 
 /// Bytes that are not the value of their key.
@@ -19,6 +19,10 @@ impl Value {
     /// Reads the stored bytes of a key.
     pub fn parse(key: &Key, bytes: &[u8]) -> Result<Self, ValueParseError> {
         fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
+            if bytes.trim_ascii_start().starts_with(b"[") {
+                // A list of a struct's fields would do as well, to serde.
+                return Err(de::Error::custom("expected an object, found a list"));
+            }
             serde_json::from_slice(bytes)
         }
         let value = match key {

@@ -181,6 +181,10 @@ fn unreadable_objects_fail_closed() {
         (json!([{"action": "perhaps"}, {"action": "allow"}]), "deny"),
         (json!([{"action": "allow", "icmp_code": 1}, {"action": "allow"}]), "allow"),
         (json!([{"action": "deny", "ip_version": 5}, {"action": "allow"}]), "deny"),
+        (json!([{"action": "allow", "ip_version": 260}, {"action": "allow"}]), "allow"),
+        (json!([{"action": "deny", "icmp_type": 256}, {"action": "allow"}]), "deny"),
+        (json!([{"action": "allow", "protocol": "foo"}]), "deny"),
+        (json!([{"action": "deny", "!protocol": 0}, {"action": "allow"}]), "deny"),
         (json!([{}]), "allow"),
     ] {
         let mut state = cluster();

@@ -3,9 +3,9 @@
 use serde_json::{Value as Json, json};
 use tortie_api::v3::{API_VERSION, by_kind};
 use tortie_api::validate::{Options, validate_value};
-use tortie_model::value::{EndpointPort, Policy, Rule};
+use tortie_model::value::{EndpointPort, Policy, Rule, WrittenProtocol};
 use tortie_model::{Key, ResourceKey, Value};
-use tortie_net::Port;
+use tortie_net::{Port, Protocol};
 use tortie_selector::Selector;
 
 /// True if the agent takes the value.
@@ -20,7 +20,9 @@ pub(super) fn is_sound(key: &Key, value: &Value) -> bool {
         (Key::HostEndpoint { .. }, Value::HostEndpoint(endpoint)) => {
             (endpoint.name == "*" || endpoint.name.is_empty() || is_name(&endpoint.name, 15))
                 && endpoint.ports.iter().all(port)
+                && endpoint.profile_ids.iter().all(|name| is_name(name, 128))
         }
+        (Key::NetworkSet(_), Value::NetworkSet(set)) => set.profile_ids.iter().all(|name| is_name(name, 128)),
         (Key::Policy(_), Value::Policy(p)) => policy(p),
         (Key::ProfileRules(_), Value::ProfileRules(rules)) => {
             rules.inbound_rules.iter().chain(&rules.outbound_rules).all(rule)
@@ -36,7 +38,9 @@ fn is_name(text: &str, longest: usize) -> bool {
 }
 
 fn port(port: &EndpointPort) -> bool {
-    port.port > 0 && is_name(&port.name, 128)
+    matches!(&port.protocol, WrittenProtocol::Name(name) if matches!(&**name, "tcp" | "udp" | "sctp"))
+        && port.port > 0
+        && is_name(&port.name, 128)
 }
 
 fn policy(policy: &Policy) -> bool {
@@ -75,11 +79,26 @@ fn rule(rule: &Rule) -> bool {
         && rule.ip_version.is_none_or(|v| v == 4 || v == 6)
         && types.into_iter().flatten().all(|kind| kind < 255)
         && ports().all(|port| !matches!(port, Port::Range(range) if range.first == 0))
-        && match rule.protocol {
+        && [&rule.protocol, &rule.not_protocol].into_iter().flatten().all(is_protocol)
+        && match &rule.protocol {
             // A name says its protocol itself.
             None => ports().all(|port| matches!(port, Port::Named(_))),
-            Some(protocol) => protocol.has_ports() || ports().next().is_none(),
+            Some(protocol) => has_ports(protocol) || ports().next().is_none(),
         }
+}
+
+/// Names are those of the model, in lower case.
+fn is_protocol(protocol: &WrittenProtocol) -> bool {
+    match protocol {
+        WrittenProtocol::Number(number) => *number > 0,
+        WrittenProtocol::Name(name) => {
+            matches!(&**name, "tcp" | "udp" | "icmp" | "icmpv6" | "sctp" | "udplite")
+        }
+    }
+}
+
+fn has_ports(protocol: &WrittenProtocol) -> bool {
+    [Protocol::TCP, Protocol::UDP, Protocol::SCTP].into_iter().any(|known| protocol.is(known))
 }
 
 /// Objects that users write, save for those that no rules exist for.

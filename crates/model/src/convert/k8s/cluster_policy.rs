@@ -206,10 +206,10 @@ fn protocols_to_v3(protocols: &[ClusterProtocol]) -> Result<ProtocolPorts, Unusa
             }
             None if !protocol.destination_named_port.is_empty() => {
                 let name = &protocol.destination_named_port;
-                let port: Port = name
-                    .parse()
+                name.parse::<Port>()
                     .map_err(|e| Unusable::new(format!("{field}.destinationNamedPort"), format!("{e}")))?;
-                add_ports(&mut protocol_ports, String::new(), Some(port));
+                // A name, even if it is made of digits.
+                add_ports(&mut protocol_ports, String::new(), Some(Port::Named(name.clone())));
             }
             // Nothing that is known here: any protocol and port.
             None => return Ok(ProtocolPorts::from([(String::new(), None)])),

@@ -63,7 +63,7 @@ pub(super) fn controls(annotations: &StringMap, problems: &mut Problems) -> Opti
         egress_packet_burst: egress.packet_burst,
         ingress_max_connections: ingress.max_connections,
         egress_max_connections: egress.max_connections,
-        dscp: dscp(annotations, problems).map(IntOrString::String),
+        dscp: dscp(annotations, problems),
         other: tortie_api::Map::new(),
     };
     if controls == QosControls::default() { None } else { Some(controls) }
@@ -118,15 +118,17 @@ fn direction(name: &str, annotations: &StringMap, problems: &mut Problems) -> Li
 }
 
 /// The code point for packets that leave an endpoint; an unknown one is reported and left out.
-pub(crate) fn dscp(annotations: &StringMap, problems: &mut Problems) -> Option<String> {
+pub(crate) fn dscp(annotations: &StringMap, problems: &mut Problems) -> Option<IntOrString> {
     let text = annotations.get(DSCP)?;
     if let Some(name) = DSCP_NAMES.iter().find(|n| n.eq_ignore_ascii_case(text)) {
-        return Some((*name).to_owned());
+        return Some(IntOrString::from(*name));
     }
-    let number = text.parse::<u8>().is_ok_and(|n| n <= 63);
-    let name = DSCP_NAMES.iter().any(|n| n.eq_ignore_ascii_case(text.trim()));
-    if number || name {
-        return Some(text.clone());
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    if let Some(number) = text.parse::<u16>().ok().filter(|n| digits && *n <= 63) {
+        return Some(IntOrString::from(number));
+    }
+    if DSCP_NAMES.iter().any(|n| n.eq_ignore_ascii_case(text.trim())) {
+        return Some(IntOrString::from(text.as_str()));
     }
     problems.dropped(
         &format!("metadata.annotations[{DSCP}]"),

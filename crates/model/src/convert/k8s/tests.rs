@@ -449,7 +449,10 @@ fn limits() {
         (Some(json!({"ingressBandwidth": 10_000_000, "ingressBurst": 4294967296i64})), 2)
     );
     assert_eq!(qos(&[(&name("dscp"), "64")]), (None, 1));
-    assert_eq!(qos(&[(&name("dscp"), "63")]), (Some(json!({"dscp": "63"})), 0));
+    for (text, dscp) in [("63", json!(63)), ("0", json!(0)), ("007", json!(7)), ("ef", json!("EF"))] {
+        assert_eq!(qos(&[(&name("dscp"), text)]), (Some(json!({"dscp": dscp})), 0));
+    }
+    assert_eq!(qos(&[(&name("dscp"), "+7")]), (None, 1));
     assert_eq!(qos(&[(&name("ingressPacketRate"), "many")]), (None, 1));
 }
 
@@ -488,7 +491,23 @@ fn identities() {
     let converted = converted_uid(uid).unwrap();
     assert_eq!(converted, "1fb8f275-be37-410b-a7a6-00059378d66f");
     assert_eq!(converted_uid(&converted).as_deref(), Some(uid));
-    for bad in ["", "x", "f81d4fae7dec41d0a76500a0c91e6bf6", "f81d4fae-7dec-41d0-a765-00a0c91e6bfg"] {
-        assert_eq!(converted_uid(bad), None);
+    for form in [
+        "F81D4FAE-7DEC-41D0-A765-00A0C91E6BF6",
+        "f81d4fae7dec41d0a76500a0c91e6bf6",
+        "{f81d4fae-7dec-41d0-a765-00a0c91e6bf6}",
+        "urn:uuid:f81d4fae-7dec-41d0-a765-00a0c91e6bf6",
+    ] {
+        assert_eq!(converted_uid(form).as_deref(), Some(&*converted), "{form}");
+    }
+    for bad in [
+        "",
+        "x",
+        "f81d4fae-7dec-41d0-a765-00a0c91e6bfg",
+        "f81d4fae-7dec-41d0-a76500a0c91e6bf6-",
+        "uri:uuid:f81d4fae-7dec-41d0-a765-00a0c91e6bf6",
+        "{f81d4fae7dec41d0a76500a0c91e6bf6}",
+        "f81d4fae-7dec-41d0-a765-00a0c91e6b\u{e9}",
+    ] {
+        assert_eq!(converted_uid(bad), None, "{bad}");
     }
 }

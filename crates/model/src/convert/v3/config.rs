@@ -28,6 +28,8 @@ impl ConfigScope {
     pub fn of(name: &str) -> Self {
         match name.strip_prefix("node.") {
             _ if name == "default" => Self::Global,
+            // A name without a node is everybody's.
+            Some("") => Self::Global,
             Some(node) => Self::Node(node.to_owned()),
             None => Self::Selected,
         }

@@ -1,19 +1,36 @@
 //! Endpoints.
 
-use super::rule::protocol;
+use super::rule::written;
 use crate::WorkloadId;
 use crate::convert::k8s::qos;
 use crate::convert::selector::{NAMESPACE_LABEL_PREFIX, SERVICE_ACCOUNT_LABEL_PREFIX};
 use crate::convert::wep_name::WepName;
-use crate::convert::{Problems, ip};
+use crate::convert::{Problems, ip, net};
 use crate::value::{EndpointPort, HostEndpoint, IpNat, WorkloadEndpoint};
 use std::net::IpAddr;
+use tortie_api::IntOrString;
 use tortie_api::v3::{self, LABEL_SERVICE_ACCOUNT};
 use tortie_net::{Cidr, Family};
 
 /// Splits addresses or prefixes by family.
 fn by_family<T>(items: impl IntoIterator<Item = T>, family: impl Fn(&T) -> Family) -> (Vec<T>, Vec<T>) {
     items.into_iter().partition(|item| family(item) == Family::V4)
+}
+
+/// A port by its name. One of a protocol that does not exist is what no rule means.
+fn named_port(
+    index: usize,
+    name: &str,
+    protocol: &IntOrString,
+    port: u16,
+    problems: &mut Problems,
+) -> Option<EndpointPort> {
+    let written = written(protocol);
+    let judged = written.clone().and_then(|p| p.protocol().map(drop).map_err(|e| e.to_string()));
+    if let Err(error) = judged {
+        problems.dropped(&format!("spec.ports[{index}].protocol"), error);
+    }
+    Some(EndpointPort { name: name.to_owned(), protocol: written.ok()?, port })
 }
 
 /// A host endpoint. Its key needs `spec.node`.
@@ -31,10 +48,7 @@ pub fn host_endpoint(endpoint: &v3::HostEndpoint, problems: &mut Problems) -> Ho
     let (expected_ipv4_addrs, expected_ipv6_addrs) = by_family(addresses, |a| Family::of(*a));
     let mut ports = Vec::new();
     for (i, port) in spec.ports.iter().enumerate() {
-        if let Some(protocol) = protocol(Some(&port.protocol), &format!("spec.ports[{i}].protocol"), problems)
-        {
-            ports.push(EndpointPort { name: port.name.clone(), protocol, port: port.port });
-        }
+        ports.extend(named_port(i, &port.name, &port.protocol, port.port, problems));
     }
     let dscp = qos::dscp(&endpoint.metadata.annotations, problems);
     HostEndpoint {
@@ -72,7 +86,7 @@ pub fn workload_endpoint(
     let cidrs = |texts: &[String], field: &str, problems: &mut Problems| -> Vec<Cidr> {
         let mut cidrs = Vec::with_capacity(texts.len());
         for (i, text) in texts.iter().enumerate() {
-            match text.parse() {
+            match net(text) {
                 Ok(cidr) => cidrs.push(cidr),
                 Err(error) => problems.fatal(&format!("{field}[{i}]"), format!("{error}")),
             }
@@ -108,10 +122,7 @@ pub fn workload_endpoint(
     };
     let mut ports = Vec::new();
     for (i, port) in spec.ports.iter().enumerate().filter(|(_, port)| !port.name.is_empty()) {
-        if let Some(protocol) = protocol(Some(&port.protocol), &format!("spec.ports[{i}].protocol"), problems)
-        {
-            ports.push(EndpointPort { name: port.name.clone(), protocol, port: port.port });
-        }
+        ports.extend(named_port(i, &port.name, &port.protocol, port.port, problems));
     }
     // Inherited labels come from profiles alone: a workload must not claim to be in another namespace.
     let mut labels = metadata.labels.clone();

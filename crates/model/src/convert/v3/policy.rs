@@ -2,7 +2,7 @@
 
 use super::rule::rules;
 use crate::convert::k8s;
-use crate::convert::{Problems, selector};
+use crate::convert::{Problems, net as parse_net, selector};
 use crate::value::{NetworkSet, Policy, ProfileRules, StringMap, Tier};
 use tortie_api::v3::{self, DEFAULT_TIER, LABEL_NAMESPACE};
 use tortie_net::Cidr;
@@ -161,7 +161,7 @@ pub fn profile(profile: &v3::Profile, problems: &mut Problems) -> (ProfileRules,
 fn set_nets(nets: &[String], problems: &mut Problems) -> Vec<Cidr> {
     let mut parsed = Vec::with_capacity(nets.len());
     for (i, net) in nets.iter().enumerate() {
-        match net.parse::<Cidr>() {
+        match parse_net(net) {
             Ok(net) => parsed.push(net),
             Err(error) => problems.dropped(&format!("spec.nets[{i}]"), error.to_string()),
         }

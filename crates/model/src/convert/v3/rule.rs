@@ -1,10 +1,10 @@
 //! Rules.
 
-use crate::convert::{Problems, selector};
-use crate::value::{HttpMatch, Rule, RuleMetadata};
+use crate::convert::{Problems, net, selector};
+use crate::value::{HttpMatch, Rule, RuleMetadata, WrittenProtocol};
 use tortie_api::IntOrString;
 use tortie_api::v3::{self, EntityRule};
-use tortie_net::{Cidr, Protocol};
+use tortie_net::Cidr;
 
 /// Rules of an object; `field` is the path of the list. `namespace` is the policy's, or empty.
 pub fn rules(rules: &[v3::Rule], namespace: &str, field: &str, problems: &mut Problems) -> Vec<Rule> {
@@ -96,39 +96,49 @@ fn side(entity: &EntityRule, namespace: &str, field: &str, problems: &mut Proble
 }
 
 fn action(action: &str, field: &str, problems: &mut Problems) -> String {
-    match action.to_ascii_lowercase().as_str() {
-        "pass" => "next-tier".to_owned(),
-        known @ ("allow" | "deny" | "log" | "next-tier") => known.to_owned(),
-        other => {
-            problems.fatal(
-                &format!("{field}.action"),
-                format!("{other:?} is no action; use Allow, Deny, Log or Pass"),
-            );
-            other.to_owned()
-        }
+    if action == "Pass" {
+        return "next-tier".to_owned();
     }
+    let action = action.to_lowercase();
+    if !matches!(action.as_str(), "allow" | "deny" | "log" | "pass" | "next-tier") {
+        problems.fatal(
+            &format!("{field}.action"),
+            format!("{action:?} is no action; use Allow, Deny, Log or Pass"),
+        );
+    }
+    action
 }
 
-fn small(number: Option<i64>, field: &str, problems: &mut Problems) -> Option<u8> {
-    let number = number?;
-    let small = u8::try_from(number).ok();
-    if small.is_none() {
+fn small(number: Option<i64>, field: &str, problems: &mut Problems) -> Option<i64> {
+    if let Some(number) = number.filter(|n| u8::try_from(*n).is_err()) {
         problems.fatal(field, format!("{number} is not between 0 and 255"));
     }
-    small
+    number
 }
 
-pub(super) fn protocol(
-    protocol: Option<&IntOrString>,
-    field: &str,
-    problems: &mut Problems,
-) -> Option<Protocol> {
-    match protocol?.to_protocol() {
-        Ok(protocol) => Some(protocol),
+/// A protocol as it is written. One that does not exist is passed on if the model can hold it.
+fn protocol(protocol: Option<&IntOrString>, field: &str, problems: &mut Problems) -> Option<WrittenProtocol> {
+    match written(protocol?) {
+        Ok(protocol) => {
+            if let Err(error) = protocol.protocol() {
+                problems.fatal(field, error.to_string());
+            }
+            Some(protocol)
+        }
         Err(error) => {
-            problems.fatal(field, error.to_string());
+            problems.fatal(field, error);
             None
         }
+    }
+}
+
+/// A protocol in the words of the model.
+pub(super) fn written(protocol: &IntOrString) -> Result<WrittenProtocol, String> {
+    match protocol {
+        IntOrString::Int(number) => u8::try_from(*number)
+            .map(WrittenProtocol::Number)
+            .map_err(|_| format!("{number} is not between 1 and 255")),
+        IntOrString::String(text) => Ok(WrittenProtocol::from_text(text).lower_case()),
     }
 }
 
@@ -137,7 +147,7 @@ pub(super) fn protocol(
 fn nets(texts: &[String], field: &str, problems: &mut Problems) -> Vec<Cidr> {
     let mut nets = Vec::with_capacity(texts.len());
     for (i, text) in texts.iter().enumerate() {
-        match text.parse() {
+        match net(text) {
             Ok(net) => nets.push(net),
             Err(error) => problems.fatal(&format!("{field}[{i}]"), format!("{error}")),
         }
@@ -147,5 +157,5 @@ fn nets(texts: &[String], field: &str, problems: &mut Problems) -> Vec<Cidr> {
 
 /// CIDRs with host bits cleared; what is no CIDR is left out.
 pub fn normalize_nets(texts: &[String]) -> Vec<Cidr> {
-    texts.iter().filter_map(|text| text.parse().ok()).collect()
+    texts.iter().filter_map(|text| net(text).ok()).collect()
 }

@@ -79,7 +79,7 @@ fn rules_in_full() {
             }),
         ),
         json!({
-            "action": "next-tier", "ip_version": 4, "protocol": "tcp", "!protocol": "udp", "icmp_type": 8, "icmp_code": 0, "!icmp_type": 3, "!icmp_code": 1,
+            "action": "next-tier", "ip_version": 4, "protocol": "tcp", "!protocol": 17, "icmp_type": 8, "icmp_code": 0, "!icmp_type": 3, "!icmp_code": 1,
             "src_nets": ["10.0.0.0/8", "10.0.0.1/32"], "!src_nets": ["fd00::/64"], "src_ports": [80, "90:100", "http"], "!src_ports": [1],
             "src_selector": "(has(pcsa.b)) && (projectcalico.org/serviceaccount in {\"a\"})", "!src_selector": "x == 'y'",
             "src_service": "s", "src_service_ns": "n",
@@ -125,6 +125,34 @@ fn rules_that_cannot_be_converted() {
         rule(&serde_json::from_value(value.clone()).unwrap(), "", "r", &mut problems);
         assert!(problems.is_fatal(), "{value}");
         assert_eq!(problems.iter().map(|p| p.field.as_str()).collect::<Vec<_>>(), [field]);
+    }
+}
+
+/// What is passed on, word for word, whether it can be used or not.
+#[test]
+fn forms_are_kept() {
+    for (value, field, want) in [
+        (json!({"protocol": 6}), "protocol", json!(6)),
+        (json!({"protocol": "17"}), "protocol", json!(17)),
+        (json!({"protocol": "UDPLite"}), "protocol", json!("udplite")),
+        (json!({"notProtocol": "Foo"}), "!protocol", json!("foo")),
+        (json!({"protocol": 0}), "protocol", json!(0)),
+        (json!({"protocol": 256}), "protocol", Value::Null),
+        (json!({"ipVersion": 260}), "ip_version", json!(260)),
+        (json!({"icmp": {"type": -1}}), "icmp_type", json!(-1)),
+        (json!({"notICMP": {"type": 1, "code": 1000}}), "!icmp_code", json!(1000)),
+        (json!({"action": "Pass"}), "action", json!("next-tier")),
+        (json!({"action": "pass"}), "action", json!("pass")),
+        (json!({"action": "ALLOW"}), "action", json!("allow")),
+        (json!({"action": "Foo"}), "action", json!("foo")),
+        (json!({"source": {"nets": ["::ffff:10.0.0.1"]}}), "src_nets", json!(["10.0.0.1/32"])),
+        (json!({"source": {"notNets": ["::ffff:10.1.2.3/104"]}}), "!src_nets", json!(["10.0.0.0/8"])),
+        (json!({"destination": {"nets": ["::/0", "x"]}}), "dst_nets", json!(["::/0"])),
+        (json!({"source": {"selector": "a ="}}), "src_selector", json!("a =")),
+    ] {
+        let mut problems = Problems::new();
+        let rule = rule(&serde_json::from_value(value.clone()).unwrap(), "", "r", &mut problems);
+        assert_eq!(json!(rule).get(field).unwrap_or(&Value::Null), &want, "{value}");
     }
 }
 
