@@ -45,12 +45,14 @@ fn lab(tortie: &str) -> Result<()> {
 fn parts() -> Result<()> {
     let run = ["run", "--quiet", "--release"];
     let bench = ["bench", "--quiet"];
-    let parts: [(&[&str], &[&str]); 5] = [
+    let parts: [(&[&str], &[&str]); 7] = [
         (&run, &["-p", "tortie-kernel-nft", "--example", "nft_bench"]),
         (&bench, &["-p", "tortie-kernel-net", "--bench", "kernel_net"]),
         (&bench, &["-p", "tortie-probe", "--bench", "probe"]),
+        (&bench, &["-p", "tortie-selector", "--bench", "selector"]),
         (&bench, &["-p", "tortie-calc", "--bench", "calc"]),
         (&run, &["-p", "tortie-store-suite", "--bin", "store-bench", "--", "--etcd"]),
+        (&run, &["-p", "tortie-store-suite", "--bin", "store-bench", "--", "--scale"]),
     ];
     let mut failed = Vec::new();
     for (how, what) in parts {
