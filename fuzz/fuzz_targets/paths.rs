@@ -1,0 +1,4 @@
+//! Hands bytes to the entry `paths`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tortie_fuzz_entries::paths(bytes));
