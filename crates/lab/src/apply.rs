@@ -282,6 +282,7 @@ impl Lab {
                         .remove(&path)
                         .await
                         .with_context(|| format!("cannot delete {id}"))?;
+                    self.finish_namespace(&id).await?;
                     applied.revision = applied.revision.max(gone.unwrap_or(0));
                     let result = if gone.is_some() { Action::Deleted } else { Action::Absent };
                     self.note(&mut applied, sink, id, result, detail).await;
@@ -308,6 +309,14 @@ impl Lab {
         }
         applied.revision = applied.revision.max(self.store.records.revision().await?);
         Ok(applied)
+    }
+
+    /// Does what Kubernetes' namespace controller does last, where there is a Kubernetes without one.
+    async fn finish_namespace(&self, id: &ObjectId) -> anyhow::Result<()> {
+        match &self.store.control {
+            Some(control) if id.kind == "Namespace" => control.client.finish_namespace(&id.name).await,
+            _ => Ok(()),
+        }
     }
 
     /// Removes everything in a namespace, as Kubernetes' namespace controller does.

@@ -79,6 +79,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         output: OutputArg,
     },
+    /// Print a kubeconfig for `kubectl` on this machine, of a lab with a Kubernetes API
+    Kubeconfig,
     /// Check that a pod with the address of a removed one inherits none of its connections
     Reuse {
         #[command(flatten)]

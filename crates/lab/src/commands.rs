@@ -95,6 +95,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Matrix(args) => matrix::matrix(&context()?, &args),
         Command::Run(args) => run::run(&context()?, &args),
         Command::Bench { output } => bench::bench(&context()?, output.output),
+        Command::Kubeconfig => info::kubeconfig(&context()?),
         Command::Reuse { output } => bench::reuse(&context()?, output.output),
         Command::Fault { fault } => fault::fault(&context()?, &fault),
         // The inner programs of the sandbox know their directory from the specification.

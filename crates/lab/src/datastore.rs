@@ -2,10 +2,13 @@
 
 use crate::dirs::LabDir;
 use crate::fabric::{HOME, Plan};
+use crate::kube::access::write_secret;
+use crate::kube::control_plane::{self, ControlPlane};
 use crate::node::{StoreAddress, last_lines};
 use crate::process::{Process, ProcessSpec};
 use crate::records::Records;
 use crate::sandbox::{ARG0, SELF, STATE_DIR};
+use crate::seed;
 use crate::spec::{Datastore as Kind, LabSpec};
 use anyhow::{Context as _, anyhow};
 use std::net::IpAddr;
@@ -16,6 +19,7 @@ use tortie_kernel_net::NetNs;
 use tortie_net::Family;
 use tortie_store::EmbeddedClient;
 use tortie_store_etcd::{EtcdConfig, EtcdStore};
+use tortie_store_kube::{KubeConfig, KubeStore};
 
 /// How long the process may take until it answers.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -24,12 +28,33 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Datastore {
     pub(crate) process: Process,
+    /// What it cannot do without.
+    pub(crate) beside: Vec<(&'static str, Process)>,
     pub(crate) records: Records,
+    /// The control plane, if the datastore is Kubernetes.
+    pub(crate) control: Option<Arc<ControlPlane>>,
     /// How the nodes reach it.
     pub(crate) address: StoreAddress,
 }
 
 impl Datastore {
+    /// Writes what every lab starts with.
+    pub(crate) async fn fill(&self, plan: &Plan, spec: &LabSpec) -> anyhow::Result<()> {
+        let seeds = seed::objects(plan, spec);
+        let Some(control) = &self.control else {
+            self.records.create_all(&seeds).await?;
+            return Ok(());
+        };
+        for node in &plan.nodes {
+            control.client.register_node(node).await?;
+        }
+        // Some of it the API server makes itself.
+        for (path, object) in &seeds {
+            self.records.put(path, object).await?;
+        }
+        Ok(())
+    }
+
     /// Starts the process and waits until it answers.
     pub(crate) async fn start(spec: &LabSpec, dir: &LabDir, plan: &Plan) -> anyhow::Result<Self> {
         let part = dir.of_part("store");
@@ -37,6 +62,7 @@ impl Datastore {
         let home = NetNs::current()?;
         match spec.datastore {
             Kind::Embedded => embedded(&part, home).await,
+            Kind::Kubernetes => kubernetes(spec, &part, plan, home).await,
             Kind::Etcd => etcd(&part, home, plan.home.host(Family::V4, HOME).addr).await,
         }
     }
@@ -62,13 +88,64 @@ async fn embedded(part: &Path, home: NetNs) -> anyhow::Result<Datastore> {
     .await?;
     wait_for(&socket, &log).await?;
     let client = EmbeddedClient::connect(&socket).await.context("the store does not answer")?;
-    Ok(Datastore { process, records: Records::new(Arc::new(client)), address: StoreAddress::Socket(socket) })
+    Ok(Datastore {
+        process,
+        beside: Vec::new(),
+        records: Records::new(Arc::new(client)),
+        control: None,
+        address: StoreAddress::Socket(socket),
+    })
 }
 
-/// A real etcd, of one member.
+/// A real etcd, of one member, for the nodes.
 async fn etcd(part: &Path, home: NetNs, addr: IpAddr) -> anyhow::Result<Datastore> {
+    let client = format!("http://{addr}:2379");
+    let (process, store) = start_etcd(part, home, &client).await?;
+    Ok(Datastore {
+        process,
+        beside: Vec::new(),
+        records: Records::new(Arc::new(store)),
+        control: None,
+        address: StoreAddress::Etcd(client),
+    })
+}
+
+/// A real kube-apiserver on a real etcd.
+async fn kubernetes(spec: &LabSpec, part: &Path, plan: &Plan, home: NetNs) -> anyhow::Result<Datastore> {
+    let binaries = spec.kube_bin.clone().context("nobody said where Kubernetes' programs are")?;
+    let control = ControlPlane::start(&control_plane::Plan {
+        lab: spec.name.clone(),
+        binaries,
+        state: Path::new(STATE_DIR).join("kubernetes"),
+        dir: part.to_owned(),
+        netns: home,
+        addresses: Family::ALL.map(|f| plan.home.host(f, HOME).addr).to_vec(),
+        kubelets: Vec::new(),
+        lean: true,
+    })
+    .await?;
+    let config = part.join("agent.kubeconfig");
+    write_secret(&config, &control.agent_config())?;
+    // The lab's own requests need no manners: nobody else is on this machine's API server.
+    let access = KubeConfig { qps: 0.0, ..control.store_config() };
+    let store = KubeStore::connect(access).await.context("cannot speak to the API server as a datastore")?;
+    Ok(Datastore {
+        process: control.server.process.clone(),
+        beside: [("store/etcd", control.etcd.clone())].into_iter().chain(control.managers.clone()).collect(),
+        records: Records::new(Arc::new(store)),
+        address: StoreAddress::Kubernetes(config),
+        control: Some(Arc::new(control)),
+    })
+}
+
+/// Starts an etcd that listens on a URL, and waits until it answers.
+pub(crate) async fn start_etcd(
+    part: &Path,
+    home: NetNs,
+    client: &str,
+) -> anyhow::Result<(Process, EtcdStore)> {
     let log = part.join("etcd.log");
-    let (client, peer) = (format!("http://{addr}:2379"), "http://127.0.0.1:2380");
+    let peer = "http://127.0.0.1:2380";
     let data = Path::new(STATE_DIR).join("etcd").display().to_string();
     let process = Process::start(ProcessSpec {
         title: "etcd".to_owned(),
@@ -77,8 +154,8 @@ async fn etcd(part: &Path, home: NetNs, addr: IpAddr) -> anyhow::Result<Datastor
         args: [
             ["--name", "lab"],
             ["--data-dir", &data],
-            ["--listen-client-urls", &client],
-            ["--advertise-client-urls", &client],
+            ["--listen-client-urls", client],
+            ["--advertise-client-urls", client],
             ["--listen-peer-urls", peer],
             ["--initial-advertise-peer-urls", peer],
             ["--initial-cluster", &format!("lab={peer}")],
@@ -97,7 +174,7 @@ async fn etcd(part: &Path, home: NetNs, addr: IpAddr) -> anyhow::Result<Datastor
     .context("is the package etcd-server installed?")?;
     let deadline = Instant::now() + PATIENCE;
     let store = loop {
-        match EtcdStore::connect(EtcdConfig::new([client.as_str()])).await {
+        match EtcdStore::connect(EtcdConfig::new([client])).await {
             Ok(store) => break store,
             Err(e) if Instant::now() >= deadline => {
                 let words = last_lines(&log, 5);
@@ -106,7 +183,7 @@ async fn etcd(part: &Path, home: NetNs, addr: IpAddr) -> anyhow::Result<Datastor
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     };
-    Ok(Datastore { process, records: Records::new(Arc::new(store)), address: StoreAddress::Etcd(client) })
+    Ok((process, store))
 }
 
 /// Waits until a socket appears.

@@ -11,12 +11,13 @@ use crate::outside::OutsideHost;
 use crate::pods::{PodName, PodRow, Pods, name_of};
 use crate::process::{Process, State};
 use crate::request::{LabStatus, NodeRow, PodArgs, ProcessStatus, Request};
+use crate::router;
 use crate::spec::LabSpec;
 use crate::supervisor::Sink;
-use crate::{router, seed};
 use anyhow::{Context as _, bail};
 use futures_util::future::join_all;
 use serde_json::Value;
+use std::net::TcpListener;
 use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::{Mutex, Notify};
@@ -43,7 +44,12 @@ pub(crate) struct Lab {
 
 impl Lab {
     /// Builds a lab from nothing.
-    pub(crate) async fn build(spec: Arc<LabSpec>, dir: LabDir, sink: &Sink) -> anyhow::Result<Self> {
+    pub(crate) async fn build(
+        spec: Arc<LabSpec>,
+        dir: LabDir,
+        entrance: Option<TcpListener>,
+        sink: &Sink,
+    ) -> anyhow::Result<Self> {
         let started = Instant::now();
         sink.progress(format!("fabric: {} nodes, {}", spec.nodes, spec.fabric)).await;
         let plan = Plan::new(spec.fabric, spec.nodes);
@@ -52,11 +58,10 @@ impl Lab {
             .context("the fabric's builder died")??;
         sink.progress(format!("datastore: {}", spec.datastore)).await;
         let store = Datastore::start(&spec, &dir, fabric.plan()).await?;
-        store
-            .records
-            .create_all(&seed::objects(fabric.plan(), &spec))
-            .await
-            .context("cannot fill the datastore")?;
+        if let (Some(control), Some(entrance)) = (&store.control, entrance) {
+            control.open(entrance, &dir)?;
+        }
+        store.fill(fabric.plan(), &spec).await.context("cannot fill the datastore")?;
         let mut nodes = Vec::new();
         for (net, netns) in fabric.nodes() {
             let node = Node::new(net.clone(), netns.clone(), &dir, &spec, &store.address)?;
@@ -109,9 +114,10 @@ impl Lab {
     }
 
     fn processes(&self) -> impl Iterator<Item = (String, &Process)> {
-        let store = [("store".to_owned(), &self.store.process)];
+        let beside = self.store.beside.iter().map(|(name, p)| ((*name).to_owned(), p));
+        let store = [("store".to_owned(), &self.store.process)].into_iter().chain(beside);
         let router = self.router.iter().map(|p| ("router/bird".to_owned(), p));
-        store.into_iter().chain(router).chain(self.nodes.iter().flat_map(|n| n.processes()))
+        store.chain(router).chain(self.nodes.iter().flat_map(|n| n.processes()))
     }
 
     /// The list of hosts beyond the router.

@@ -17,6 +17,7 @@ mod fabric;
 mod faults;
 mod glob;
 mod interrupt;
+mod kube;
 mod lab;
 mod matrix;
 mod node;

@@ -151,6 +151,8 @@ pub(crate) enum StoreAddress {
     Socket(PathBuf),
     /// etcd's client URL.
     Etcd(String),
+    /// A Kubernetes API, by this kubeconfig.
+    Kubernetes(PathBuf),
 }
 
 fn environment(net: &NodeNet, dir: &Path, spec: &LabSpec, store: &StoreAddress) -> Vec<(String, String)> {
@@ -167,6 +169,8 @@ fn environment(net: &NodeNet, dir: &Path, spec: &LabSpec, store: &StoreAddress) 
         // Nodes of the lab have no policy of their own that could let pods in again.
         ("FELIX_DEFAULTENDPOINTTOHOSTACTION", "Accept".to_owned()),
         ("FELIX_HEALTHENABLED", "true".to_owned()),
+        // The lab's pools are those that were asked for.
+        ("NO_DEFAULT_POOLS", "true".to_owned()),
     ];
     match (spec.datastore, store) {
         (Datastore::Embedded, StoreAddress::Socket(socket)) => {
@@ -179,7 +183,12 @@ fn environment(net: &NodeNet, dir: &Path, spec: &LabSpec, store: &StoreAddress) 
             // There is no API server beside it.
             env.push(("TORTIE_KUBERNETES_OBJECTS", "store".to_owned()));
         }
-        (Datastore::Etcd, StoreAddress::Socket(_)) => {}
+        (_, StoreAddress::Kubernetes(config)) => {
+            env.push(("DATASTORE_TYPE", "kubernetes".to_owned()));
+            env.push(("KUBECONFIG", path(config)));
+            env.push(("CALICO_API_GROUP", "projectcalico.org/v3".to_owned()));
+        }
+        (Datastore::Etcd | Datastore::Kubernetes, StoreAddress::Socket(_)) => {}
     }
     let mut env: Vec<(String, String)> = env.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
     for (key, value) in &spec.agent_env {

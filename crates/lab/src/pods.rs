@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
 use std::path::Path;
 use std::str::FromStr;
@@ -57,7 +58,17 @@ impl FromStr for PodName {
 impl PodName {
     /// The pod's network namespace: namespaces have no dots, so this is unambiguous.
     pub(crate) fn netns(&self) -> String {
-        format!("{}.{}", self.namespace, self.name)
+        // What a file may be called, with room for a hash: the two names together may be longer.
+        const MOST: usize = 255 - 17;
+        let whole = format!("{}.{}", self.namespace, self.name);
+        match whole.get(..MOST) {
+            Some(beginning) => {
+                let mut hasher = DefaultHasher::new();
+                whole.hash(&mut hasher);
+                format!("{beginning}-{:016x}", hasher.finish())
+            }
+            None => whole,
+        }
     }
 
     /// Path of its record.
@@ -213,7 +224,7 @@ impl Lab {
         if attached.is_err() {
             let _ = self.pods.plugin.call(Verb::Del, host, &container).await;
             let _ = NetNs::remove(Path::new(NETNS_DIR).join(name.netns()));
-            let _ = self.store.records.remove(&name.path()).await;
+            let _ = self.forget_pod(name).await;
         }
         attached
     }
@@ -231,6 +242,10 @@ impl Lab {
             .await
             .map_err(|e| anyhow!("{e}"))??;
         let addresses = self.pods.plugin.call(Verb::Add, host, container).await?;
+        if let Some(control) = &self.store.control {
+            let own = host.addresses()[0];
+            control.client.pod_runs(&name.namespace, &name.name, own, &addresses).await?;
+        }
         let host = Host::new(name.to_string(), netns, addresses);
         self.listen(&host, &wish.listen)?;
         Ok(Pod {
@@ -254,7 +269,13 @@ impl Lab {
     pub(crate) async fn adjust_pod(&self, name: &PodName, wish: Wish) -> anyhow::Result<bool> {
         let pod = self.pods.get(name).with_context(|| format!("there is no pod {name}"))?;
         let host = self.nodes.get(pod.node).context("the node is gone")?;
-        let wanted = wish.to_object(host.name());
+        let mut wanted = wish.to_object(host.name());
+        if self.store.control.is_some()
+            && let Some(fields) = wanted.as_object_mut()
+        {
+            // Kubernetes lets nobody change what a running pod is made of.
+            fields.remove("spec");
+        }
         let before = self.store.records.get(&name.path()).await?;
         self.store.records.change(&name.path(), &name.id(), |current| adjust(current, &wanted)).await?;
         let mut changed = self.store.records.get(&name.path()).await? != before;
@@ -273,12 +294,19 @@ impl Lab {
         let pod = self.pods.get(name).with_context(|| format!("there is no pod {name}"))?;
         let host = self.nodes.get(pod.node).context("the node is gone")?;
         let detached = self.pods.plugin.call(Verb::Del, host, &pod.container).await;
-        let revision = self.store.records.remove(&name.path()).await?;
+        let revision = self.forget_pod(name).await?;
         self.listeners.remove(&pod.host);
         self.pods.state().running.remove(name);
         NetNs::remove(Path::new(NETNS_DIR).join(name.netns()))?;
         detached?;
         Ok(revision.unwrap_or(0))
+    }
+
+    /// Removes a pod's record, as the kubelet does when nothing of the pod is left.
+    async fn forget_pod(&self, name: &PodName) -> anyhow::Result<Option<u64>> {
+        let Some(control) = &self.store.control else { return self.store.records.remove(&name.path()).await };
+        control.client.pod_is_gone(&name.namespace, &name.name).await?;
+        Ok(Some(self.store.records.revision().await?))
     }
 
     pub(crate) fn pod_row(&self, pod: &Pod) -> PodRow {

@@ -10,6 +10,7 @@
 //! 0 = the channel to the command that waits for `up`, 1 = the held lock, 2 = the log.
 
 use crate::dirs::{Claim, LabDir};
+use crate::kube::forward;
 use crate::spec::LabSpec;
 use anyhow::{Context as _, bail};
 use nix::errno::Errno;
@@ -48,6 +49,9 @@ pub(crate) fn launch(claim: &Claim, dir: &LabDir, spec: &LabSpec) -> anyhow::Res
         .append(true)
         .open(dir.log())
         .with_context(|| format!("cannot create {}", dir.log().display()))?;
+    if spec.kube_bin.is_some() {
+        forward::offer(&ours).context("cannot make a way to the API server")?;
+    }
     let child = program("sandbox", spec)?
         .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
         .stdout(Stdio::from(claim.file()?))

@@ -17,6 +17,8 @@ pub(crate) enum Datastore {
     Embedded,
     /// A real etcd in the router's namespace.
     Etcd,
+    /// The API of a real Kubernetes: etcd and kube-apiserver, for which `kubectl` works too.
+    Kubernetes,
 }
 
 /// How the nodes are joined.
@@ -35,6 +37,7 @@ impl fmt::Display for Datastore {
         f.write_str(match self {
             Self::Embedded => "embedded",
             Self::Etcd => "etcd",
+            Self::Kubernetes => "kubernetes",
         })
     }
 }
@@ -67,6 +70,9 @@ pub(crate) struct LabSpec {
     pub(crate) agent_env: Vec<(String, String)>,
     /// Run agents and BIRD; without, the lab is a bare fabric.
     pub(crate) agents: bool,
+    /// Where Kubernetes' programs lie, if the lab runs any.
+    #[serde(default)]
+    pub(crate) kube_bin: Option<PathBuf>,
     /// Go down with the command that started it.
     pub(crate) tied: bool,
 }
@@ -117,6 +123,7 @@ pub(crate) mod tests {
             cni_bin: "/cni".into(),
             agent_env: vec![],
             agents: true,
+            kube_bin: None,
             tied: false,
         }
     }

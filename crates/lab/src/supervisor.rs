@@ -2,6 +2,7 @@
 
 use crate::control::{Event, read_async, write_async};
 use crate::dirs::LabDir;
+use crate::kube::forward;
 use crate::lab::Lab;
 use crate::request::Request;
 use crate::spec::LabSpec;
@@ -9,6 +10,7 @@ use anyhow::{Context as _, bail};
 use nix::unistd::{dup2_stdin, dup2_stdout};
 use serde_json::Value;
 use std::fs::File;
+use std::net::TcpListener;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::process::ExitCode;
@@ -53,12 +55,14 @@ pub(crate) fn run(spec: LabSpec) -> anyhow::Result<ExitCode> {
     tortie_runtime::logging::init(LogLevel(LevelFilter::INFO), Format::Text);
     // Process 1 holds the lock too, and outlives this process: that is what the next command waits for.
     let channel = take_channel().context("cannot take over the standard streams")?;
+    let entrance = spec.kube_bin.is_some().then(|| forward::take(&channel)).transpose()?;
+    channel.set_nonblocking(true).context("cannot use the channel")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let code = runtime.block_on(supervise(Arc::new(spec), channel));
+    let code = runtime.block_on(supervise(Arc::new(spec), channel, entrance));
     // Blocking work that is still under way ends with the sandbox.
     runtime.shutdown_background();
     code
@@ -69,12 +73,14 @@ fn take_channel() -> anyhow::Result<StdUnixStream> {
     let channel: OwnedFd = std::io::stdin().as_fd().try_clone_to_owned()?;
     dup2_stdin(File::open("/dev/null")?)?;
     dup2_stdout(std::io::stderr())?;
-    let channel = StdUnixStream::from(channel);
-    channel.set_nonblocking(true)?;
-    Ok(channel)
+    Ok(StdUnixStream::from(channel))
 }
 
-async fn supervise(spec: Arc<LabSpec>, channel: StdUnixStream) -> anyhow::Result<ExitCode> {
+async fn supervise(
+    spec: Arc<LabSpec>,
+    channel: StdUnixStream,
+    entrance: Option<TcpListener>,
+) -> anyhow::Result<ExitCode> {
     let dir = LabDir::at(&spec.name, &spec.dir);
     let (mut from_up, mut to_up) = UnixStream::from_std(channel)?.into_split();
     let mut terminate = signal(SignalKind::terminate())?;
@@ -93,7 +99,7 @@ async fn supervise(spec: Arc<LabSpec>, channel: StdUnixStream) -> anyhow::Result
 
     let mut gone = std::pin::pin!(until_closed(&mut from_up));
     let built = tokio::select! {
-        built = build(&spec, &dir, Sink(sink.clone())) => built,
+        built = build(&spec, &dir, entrance, Sink(sink.clone())) => built,
         () = &mut gone => Err(anyhow::anyhow!("the command that started the lab went away")),
         _ = terminate.recv() => Err(anyhow::anyhow!("terminated while starting")),
     };
@@ -123,8 +129,13 @@ async fn supervise(spec: Arc<LabSpec>, channel: StdUnixStream) -> anyhow::Result
     served.map(|()| ExitCode::SUCCESS)
 }
 
-async fn build(spec: &Arc<LabSpec>, dir: &LabDir, sink: Sink) -> anyhow::Result<(Arc<Lab>, UnixListener)> {
-    let lab = Arc::new(Lab::build(Arc::clone(spec), dir.clone(), &sink).await?);
+async fn build(
+    spec: &Arc<LabSpec>,
+    dir: &LabDir,
+    entrance: Option<TcpListener>,
+    sink: Sink,
+) -> anyhow::Result<(Arc<Lab>, UnixListener)> {
+    let lab = Arc::new(Lab::build(Arc::clone(spec), dir.clone(), entrance, &sink).await?);
     let path = dir.control_socket();
     let listener =
         UnixListener::bind(&path).with_context(|| format!("cannot listen on {}", path.display()))?;

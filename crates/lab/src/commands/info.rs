@@ -4,9 +4,12 @@ use super::Context;
 use crate::args::Output;
 use crate::control::Client;
 use crate::dirs::{self, DirState};
+use crate::kube::control_plane::admin_config_path;
 use crate::request::{LabStatus, NodeRow, Request};
+use crate::spec::LabSpec;
 use crate::table::{self, Table};
 use crate::terminal::Terminal;
+use anyhow::{Context as _, bail};
 use serde::Serialize;
 use std::process::ExitCode;
 
@@ -20,6 +23,24 @@ struct Row {
     fabric: Option<String>,
     datastore: Option<String>,
     directory: String,
+}
+
+/// Prints the file with which `kubectl` on the host reaches the lab's API server.
+pub(crate) fn kubeconfig(context: &Context) -> anyhow::Result<ExitCode> {
+    let spec: LabSpec = context.ask(&Request::Shape)?;
+    let path = admin_config_path(context.dir.path());
+    match std::fs::read_to_string(&path) {
+        Ok(text) => {
+            Terminal::print(text.trim_end());
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(_) if spec.kube_bin.is_none() => bail!(
+            "lab {:?} keeps its objects in the {} datastore and has no Kubernetes API: start one with `tortie lab up --datastore kubernetes`",
+            spec.name,
+            spec.datastore
+        ),
+        Err(e) => Err(e).with_context(|| format!("cannot read {}", path.display())),
+    }
 }
 
 pub(crate) fn list(terminal: Terminal, output: Output) -> anyhow::Result<ExitCode> {

@@ -4,9 +4,10 @@ use super::Context;
 use crate::args::{ShapeArgs, UpArgs};
 use crate::control::{Client, Event, name_flag};
 use crate::dirs::{DirState, LabDir};
+use crate::kube::binaries;
 use crate::request::Request;
 use crate::sandbox;
-use crate::spec::LabSpec;
+use crate::spec::{Datastore, LabSpec};
 use crate::terminal::Terminal;
 use anyhow::{Context as _, anyhow, bail};
 use std::io::ErrorKind;
@@ -37,6 +38,10 @@ pub(crate) fn shape(dir: &LabDir, nodes: usize, args: &ShapeArgs) -> anyhow::Res
         cni_bin: cni_bin(args.cni_bin.as_deref())?,
         agent_env: args.agent_env.clone(),
         agents: true,
+        kube_bin: match args.datastore {
+            Datastore::Kubernetes => Some(binaries::directory("kube-apiserver")?),
+            Datastore::Embedded | Datastore::Etcd => None,
+        },
         tied: false,
     })
 }

@@ -11,6 +11,18 @@ use tortie_scenario::{Fault, Plan};
 /// Where users' objects lie.
 const OBJECTS: [&str; 2] = ["/tortie/kubernetes/", "/calico/resources/v3/"];
 
+/// Objects that an API server makes itself, and makes again or does not let go of.
+fn is_of_api_server(path: &str) -> bool {
+    const OWN: [&str; 5] = [
+        "/tortie/kubernetes/namespaces/kube-public",
+        "/tortie/kubernetes/namespaces/kube-node-lease",
+        "/tortie/kubernetes/services/default/kubernetes",
+        "/tortie/kubernetes/endpointslices/default/kubernetes",
+        "/tortie/kubernetes/endpoints/default/kubernetes",
+    ];
+    OWN.contains(&path) || path.starts_with("/tortie/kubernetes/nodes/")
+}
+
 impl Lab {
     /// Mends faults, stops all pods, removes hosts outside and objects; what the lab itself wrote is as it was.
     pub(crate) async fn reset(self: &Arc<Self>) -> anyhow::Result<()> {
@@ -31,11 +43,13 @@ impl Lab {
         let mut extra = Vec::new();
         for prefix in OBJECTS {
             let (entries, _) = self.store.records.list(prefix).await?;
-            extra.extend(entries.iter().map(|e| e.key.to_string()).filter(|k| !seeds.contains_key(k)));
+            let keys = entries.iter().map(|e| e.key.to_string());
+            extra.extend(keys.filter(|k| !seeds.contains_key(k) && !is_of_api_server(k)));
         }
         if !extra.is_empty() {
-            self.store.records.remove_all(extra).await?;
+            self.store.records.remove_all(extra.clone()).await?;
         }
+        self.finish_namespaces(&extra).await?;
         for (path, object) in &seeds {
             // Agents add to their nodes; nobody else has a reason to change them.
             if object.get("kind").is_some_and(|k| k == "Node") {
@@ -70,6 +84,16 @@ impl Lab {
         for host in &plan.outside {
             let wanted = if host.own_addresses { host.addresses.as_slice() } else { &[] };
             self.add_host(&host.name, wanted, host.listen.clone()).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets go of namespaces among removed paths, where the lab stands in for Kubernetes' controllers.
+    async fn finish_namespaces(&self, removed: &[String]) -> anyhow::Result<()> {
+        let Some(control) = &self.store.control else { return Ok(()) };
+        let prefix = seed::kubernetes("Namespace", "", "");
+        for name in removed.iter().filter_map(|path| path.strip_prefix(&prefix)) {
+            control.client.finish_namespace(name).await?;
         }
         Ok(())
     }

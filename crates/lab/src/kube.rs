@@ -1,0 +1,12 @@
+//! A real Kubernetes API in the lab: etcd and kube-apiserver, inside the sandbox like everything else.
+//!
+//! The lab finds the binaries, it does not build them: `cargo xtask kube binaries` does.
+
+pub(crate) mod access;
+pub(crate) mod api_server;
+pub(crate) mod binaries;
+pub(crate) mod certs;
+pub(crate) mod client;
+pub(crate) mod control_plane;
+pub(crate) mod forward;
+pub(crate) mod objects;
