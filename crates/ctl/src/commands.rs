@@ -16,6 +16,7 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 use tortie_store::{EmbeddedClient, Store, StoreError};
 use tortie_store_etcd::EtcdStore;
+use tortie_store_kube::KubeStore;
 
 /// Version of Calico whose data and commands these are.
 pub(crate) use tortie_cluster::CALICO_VERSION;
@@ -102,6 +103,9 @@ impl Common {
             }
             Datastore::Etcd(config) => {
                 Arc::new(EtcdStore::connect(*config).await.map_err(|e| unusable(&chain(&e)))?)
+            }
+            Datastore::Kubernetes(config) => {
+                Arc::new(KubeStore::connect(*config).await.map_err(|e| unusable(&chain(&e)))?)
             }
         };
         Ok(Client::new(store))

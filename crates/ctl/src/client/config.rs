@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 use std::path::PathBuf;
 use tortie_api::document;
 use tortie_store_etcd::{Credentials, EtcdConfig, TlsFiles};
+use tortie_store_kube::KubeConfig;
 
 /// Where the file is if nobody says.
 pub const DEFAULT_FILE: &str = "/etc/calico/calicoctl.cfg";
@@ -23,6 +24,8 @@ pub enum Datastore {
     },
     /// etcd v3.
     Etcd(Box<EtcdConfig>),
+    /// The API server of a Kubernetes cluster.
+    Kubernetes(Box<KubeConfig>),
 }
 
 /// Why a configuration cannot be used.
@@ -99,6 +102,10 @@ fn from_environment(environment: Environment<'_>) -> Map<String, Value> {
             settings.insert(name.to_owned(), value.into());
         }
     }
+    // Set in every pod.
+    for name in ["KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"] {
+        settings.extend(environment(name).map(|value| (name.to_owned(), value.into())));
+    }
     settings
 }
 
@@ -128,7 +135,11 @@ fn from_file(path: &str, content: &str) -> Result<Map<String, Value>, ConfigErro
 }
 
 fn datastore(settings: &Map<String, Value>) -> Result<Datastore, ConfigError> {
-    let text = |name: &str| settings.get(name).and_then(Value::as_str).unwrap_or("").trim().to_owned();
+    let text = |name: &str| match settings.get(name) {
+        Some(Value::String(text)) => text.trim().to_owned(),
+        Some(value @ (Value::Bool(_) | Value::Number(_))) => value.to_string(),
+        _ => String::new(),
+    };
     let endpoints = text("etcdEndpoints");
     let kind = match text("datastoreType") {
         given if !given.is_empty() => given,
@@ -144,14 +155,26 @@ fn datastore(settings: &Map<String, Value>) -> Result<Datastore, ConfigError> {
             })
         }
         "etcdv3" => etcd(&endpoints, &text).map(|config| Datastore::Etcd(Box::new(config))),
-        "kubernetes" => Err(ConfigError::Setting(
-            "the Kubernetes datastore cannot be used by this version; set DATASTORE_TYPE to etcdv3 (with \
-             ETCD_ENDPOINTS) or embedded (with TORTIE_STORE_SOCKET)"
-                .to_owned(),
-        )),
+        "kubernetes" => {
+            let setting = |name: &str| Some(text(name)).filter(|value| !value.is_empty());
+            let config = KubeConfig::load(&setting);
+            let config = config.map_err(|error| ConfigError::Setting(kubernetes_problem(&error)))?;
+            Ok(Datastore::Kubernetes(Box::new(config)))
+        }
         other => Err(ConfigError::Setting(format!(
             "datastore type {other:?} is unknown; expected etcdv3, embedded or kubernetes"
         ))),
+    }
+}
+
+fn kubernetes_problem(error: &tortie_store_kube::ConfigError) -> String {
+    let told = crate::commands::chain(error);
+    match error {
+        tortie_store_kube::ConfigError::Nowhere => format!(
+            "{told}; for another datastore set DATASTORE_TYPE to etcdv3 (with ETCD_ENDPOINTS) or embedded (with \
+             TORTIE_STORE_SOCKET)"
+        ),
+        _ => told,
     }
 }
 
