@@ -5,6 +5,7 @@ mod store;
 
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -48,7 +49,8 @@ fn main() -> ExitCode {
     if own_name.is_some_and(tortie_ctl::calicoctl::is_own_name) {
         return tortie_ctl::calicoctl::main(&arguments);
     }
-    let cli = Cli::parse_from(without_component(arguments));
+    // As they are: names of files need not be UTF-8.
+    let cli = Cli::parse_from(without_component(std::env::args_os().collect()));
     let mut out = std::io::stdout();
     match dispatch(cli.command, &mut out) {
         Ok(status) => status,
@@ -62,7 +64,7 @@ fn main() -> ExitCode {
 }
 
 /// Manifests written for Calico's combined image say `component cni install` where we say `cni install`.
-fn without_component(mut arguments: Vec<String>) -> Vec<String> {
+fn without_component(mut arguments: Vec<OsString>) -> Vec<OsString> {
     if arguments.get(1).is_some_and(|a| a == "component") {
         arguments.remove(1);
     }

@@ -176,7 +176,7 @@ pub(crate) fn pod(field: &Field<'_>, nodes: usize) -> Option<Pod> {
     let (listen, addresses) = (listen(&fields), addresses(&fields));
     let full_name = fields.need("name")?;
     let Some((namespace, name)) = pod_name(full_name.text()?) else {
-        full_name.problem("a pod is named namespace/name, of a-z, 0-9 and -");
+        full_name.problem("a pod is named namespace/name, of a-z, 0-9 and -: at most 63 and 253 characters");
         return None;
     };
     Some(Pod {
@@ -195,7 +195,10 @@ pub(crate) fn pod(field: &Field<'_>, nodes: usize) -> Option<Pod> {
 
 /// The two parts of a pod's name.
 pub(crate) fn pod_name(text: &str) -> Option<(&str, &str)> {
-    text.split_once('/').filter(|(ns, name)| is_dns_label(ns) && name.split('.').all(is_dns_label))
+    /// A subdomain of DNS, as Kubernetes has it.
+    const LONGEST: usize = 253;
+    text.split_once('/')
+        .filter(|(ns, name)| is_dns_label(ns) && name.len() <= LONGEST && name.split('.').all(is_dns_label))
 }
 
 fn is_dns_label(text: &str) -> bool {

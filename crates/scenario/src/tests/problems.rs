@@ -53,7 +53,7 @@ steps:
         s.yaml:7:26: pods[0] has no field "label"; did you mean "labels"?
         s.yaml:7:58: 80/tcp is there twice
         s.yaml:7:66: pods[0].listen[2]: "http=x" is no port to listen on: expected 80/tcp, 53/udp, 9/sctp or http=80/tcp
-        s.yaml:8:4: a pod is named namespace/name, of a-z, 0-9 and -
+        s.yaml:8:4: a pod is named namespace/name, of a-z, 0-9 and -: at most 63 and 253 characters
         s.yaml:8:24: pods[1].labels.num must be text: write "1"
         s.yaml:9:3: there is a pod a/one already
         s.yaml:11:38: there is a second ipv4 address
@@ -337,4 +337,17 @@ steps: [{name: s, expect: [skip * -> *]}]
         s.yaml:16:28: nobody the line names listens on any port
     "#]]
     .assert_eq(&problems(text));
+}
+
+#[test]
+fn names_of_pods_are_as_long_as_those_of_kubernetes() {
+    let with = |last: usize| {
+        let label = "x".repeat(63);
+        let name = [label.as_str(), &label, &label, &"x".repeat(last)].join(".");
+        problems(&format!(
+            "scenario: v1\nname: x\npods: [{{name: a/{name}, listen: [80/tcp]}}]\nsteps: [{{name: s, expect: [allow node:1 -> *]}}]"
+        ))
+    };
+    assert_eq!(with(60), "");
+    assert!(with(63).starts_with("s.yaml:3:9: a pod is named"), "{}", with(63));
 }
