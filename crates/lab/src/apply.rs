@@ -312,7 +312,7 @@ impl Lab {
     }
 
     /// Does what Kubernetes' namespace controller does last, where there is a Kubernetes without one.
-    async fn finish_namespace(&self, id: &ObjectId) -> anyhow::Result<()> {
+    pub(crate) async fn finish_namespace(&self, id: &ObjectId) -> anyhow::Result<()> {
         match &self.store.control {
             Some(control) if id.kind == "Namespace" => control.client.finish_namespace(&id.name).await,
             _ => Ok(()),

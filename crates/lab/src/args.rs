@@ -1,6 +1,7 @@
 //! `tortie lab`'s arguments.
 
-use crate::spec::{Datastore, FabricKind, LabSpec, MAX_NODES};
+use crate::kube::space::SpaceSpec;
+use crate::spec::{Cni, Datastore, FabricKind, LabSpec, MAX_NODES};
 use clap::builder::RangedU64ValueParser;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -97,6 +98,22 @@ pub(crate) enum Command {
     #[command(hide = true)]
     Init(InnerArgs),
     #[command(hide = true)]
+    Node(SpaceArgs),
+    #[command(hide = true)]
+    NodeInit(SpaceArgs),
+    #[command(hide = true)]
+    Enter {
+        #[arg(long)]
+        pid_file: PathBuf,
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
+    #[command(hide = true)]
+    Become {
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
+    #[command(hide = true)]
     Supervise(InnerArgs),
 }
 
@@ -104,6 +121,16 @@ pub(crate) enum Command {
 pub(crate) struct InnerArgs {
     #[arg(long, value_parser = parse_spec)]
     pub(crate) spec: LabSpec,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct SpaceArgs {
+    #[arg(long, value_parser = parse_space)]
+    pub(crate) space: SpaceSpec,
+}
+
+fn parse_space(text: &str) -> Result<SpaceSpec, String> {
+    serde_json::from_str(text).map_err(|e| e.to_string())
 }
 
 fn parse_spec(text: &str) -> Result<LabSpec, String> {
@@ -137,6 +164,15 @@ pub(crate) struct UpArgs {
     pub(crate) nodes: usize,
     #[command(flatten)]
     pub(crate) shape: ShapeArgs,
+    /// Real nodes: kubelet and containerd each, with the control plane that they need
+    #[arg(long)]
+    pub(crate) kubernetes: bool,
+    /// With --kubernetes: only API server and kubelets; pods name their node, Services lead nowhere
+    #[arg(long, requires = "kubernetes")]
+    pub(crate) lean: bool,
+    /// With --kubernetes: who gives pods their network
+    #[arg(long, value_enum, default_value_t, requires = "kubernetes")]
+    pub(crate) cni: Cni,
     /// Only the fabric: no agents and no BIRD
     #[arg(long, hide = true)]
     pub(crate) without_agents: bool,

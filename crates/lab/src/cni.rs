@@ -137,7 +137,7 @@ fn list_path(node: &Node) -> PathBuf {
     node.cni_dir().join("net.d/10-calico.conflist")
 }
 
-fn configuration(socket: &Path, journal: &Path) -> Value {
+pub(crate) fn configuration(socket: &Path, journal: &Path) -> Value {
     json!({
         "name": NETWORK,
         "cniVersion": VERSION,

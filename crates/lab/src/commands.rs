@@ -14,6 +14,7 @@ use crate::args::{Args, Command};
 use crate::control::{Client, Event};
 use crate::dirs::LabDir;
 use crate::interrupt::Interrupts;
+use crate::kube::space;
 use crate::request::Request;
 use crate::terminal::Terminal;
 use crate::{sandbox, supervisor};
@@ -101,6 +102,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         // The inner programs of the sandbox know their directory from the specification.
         Command::Sandbox(inner) => sandbox::enter(&inner.spec),
         Command::Init(inner) => sandbox::init(&inner.spec),
+        Command::Node(inner) => space::node(&inner.space),
+        Command::NodeInit(inner) => space::init(&inner.space),
+        Command::Enter { pid_file, command } => space::enter(&pid_file, &command),
+        Command::Become { command } => space::become_program(&command),
         Command::Supervise(inner) => supervisor::run(inner.spec),
     }
 }

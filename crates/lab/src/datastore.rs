@@ -4,6 +4,7 @@ use crate::dirs::LabDir;
 use crate::fabric::{HOME, Plan};
 use crate::kube::access::write_secret;
 use crate::kube::control_plane::{self, ControlPlane};
+use crate::kube::network;
 use crate::node::{StoreAddress, last_lines};
 use crate::process::{Process, ProcessSpec};
 use crate::records::Records;
@@ -46,7 +47,12 @@ impl Datastore {
             return Ok(());
         };
         for node in &plan.nodes {
-            control.client.register_node(node).await?;
+            if spec.kubelets.is_some() {
+                let ranges = network::node_ranges(node.number);
+                control.client.expect_node(&node.name, &ranges).await?;
+            } else {
+                control.client.register_node(node).await?;
+            }
         }
         // Some of it the API server makes itself.
         for (path, object) in &seeds {
@@ -120,8 +126,11 @@ async fn kubernetes(spec: &LabSpec, part: &Path, plan: &Plan, home: NetNs) -> an
         dir: part.to_owned(),
         netns: home,
         addresses: Family::ALL.map(|f| plan.home.host(f, HOME).addr).to_vec(),
-        kubelets: Vec::new(),
-        lean: true,
+        kubelets: match spec.kubelets {
+            Some(_) => plan.nodes.iter().map(|n| n.name.clone()).collect(),
+            None => Vec::new(),
+        },
+        lean: spec.kubelets.as_ref().is_none_or(|k| k.lean),
     })
     .await?;
     let config = part.join("agent.kubeconfig");
@@ -132,7 +141,7 @@ async fn kubernetes(spec: &LabSpec, part: &Path, plan: &Plan, home: NetNs) -> an
     Ok(Datastore {
         process: control.server.process.clone(),
         beside: [("store/etcd", control.etcd.clone())].into_iter().chain(control.managers.clone()).collect(),
-        records: Records::new(Arc::new(store)),
+        records: Records::with_marker(Arc::new(store), &seed::kubernetes("Namespace", "", "default")),
         address: StoreAddress::Kubernetes(config),
         control: Some(Arc::new(control)),
     })

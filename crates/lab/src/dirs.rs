@@ -127,7 +127,10 @@ impl LabDir {
             return Ok(false);
         }
         match self.claim()? {
-            Some(claim) => claim.remove().map(|()| true),
+            Some(claim) => {
+                crate::kube::cgroups::remove(&self.name)?;
+                claim.remove().map(|()| true)
+            }
             None => Ok(false),
         }
     }

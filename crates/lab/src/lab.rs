@@ -6,6 +6,8 @@ use crate::control::Place;
 use crate::datastore::Datastore;
 use crate::dirs::LabDir;
 use crate::fabric::{Fabric, Plan};
+use crate::kube::kubelets;
+use crate::kube::node::KubeNode;
 use crate::node::{Node, bird};
 use crate::outside::OutsideHost;
 use crate::pods::{PodName, PodRow, Pods, name_of};
@@ -31,6 +33,8 @@ pub(crate) struct Lab {
     pub(crate) fabric: Arc<Fabric>,
     pub(crate) nodes: Vec<Arc<Node>>,
     pub(crate) store: Datastore,
+    /// Real nodes' processes, if nodes are real.
+    pub(crate) kubelets: Vec<KubeNode>,
     pub(crate) pods: Pods,
     /// The open ports of pods and outside hosts.
     pub(crate) listeners: Listeners,
@@ -68,6 +72,7 @@ impl Lab {
             Plugin::configure(&node)?;
             nodes.push(Arc::new(node));
         }
+        let kubelets = kubelets::start(&spec, &dir, &fabric, &nodes, &store, sink).await?;
         let pods = Pods::new(Plugin::install(&spec.cni_bin, &spec.name)?);
         let listeners = Listeners::new()?;
         let mut lab = Self {
@@ -76,6 +81,7 @@ impl Lab {
             fabric: Arc::new(fabric),
             nodes,
             store,
+            kubelets,
             pods,
             listeners,
             outside: StdMutex::default(),
@@ -93,7 +99,16 @@ impl Lab {
             sink.progress("waiting for BGP sessions").await;
             lab.wait_ready().await?;
         }
+        lab.wait_kubelets(sink).await?;
         Ok(lab)
+    }
+
+    /// Waits until kubelets say that their nodes are ready.
+    async fn wait_kubelets(&self, sink: &Sink) -> anyhow::Result<()> {
+        let (Some(_), Some(control)) = (&self.spec.kubelets, &self.store.control) else { return Ok(()) };
+        sink.progress("waiting for kubelets").await;
+        let waits = self.nodes.iter().map(|n| control.client.wait_node(n.name()));
+        join_all(waits).await.into_iter().collect()
     }
 
     async fn start_router(&mut self) -> anyhow::Result<()> {
@@ -117,7 +132,10 @@ impl Lab {
         let beside = self.store.beside.iter().map(|(name, p)| ((*name).to_owned(), p));
         let store = [("store".to_owned(), &self.store.process)].into_iter().chain(beside);
         let router = self.router.iter().map(|p| ("router/bird".to_owned(), p));
-        store.chain(router).chain(self.nodes.iter().flat_map(|n| n.processes()))
+        let kubelets = self.kubelets.iter().flat_map(|node| {
+            node.processes.iter().map(|(kind, p)| (format!("{}/{kind}", node.space.node), p))
+        });
+        store.chain(kubelets).chain(router).chain(self.nodes.iter().flat_map(|n| n.processes()))
     }
 
     /// The list of hosts beyond the router.

@@ -2,6 +2,7 @@
 
 use crate::dirs::LabDir;
 use crate::fabric::NodeNet;
+use crate::kube::space::SpaceSpec;
 use crate::process::{Process, ProcessSpec, State};
 use crate::sandbox::{ARG0, SELF};
 use crate::spec::{Datastore, LabSpec};
@@ -26,6 +27,8 @@ pub(crate) struct Node {
     env: Vec<(String, String)>,
     agent: OnceCell<Process>,
     bird: OnceCell<Process>,
+    /// The node's own namespaces, if it has any beside its network.
+    pub(crate) space: OnceCell<SpaceSpec>,
 }
 
 impl Node {
@@ -42,7 +45,15 @@ impl Node {
             std::fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
         }
         let env = environment(&net, &dir, spec, store);
-        Ok(Self { net, netns, dir, env, agent: OnceCell::new(), bird: OnceCell::new() })
+        Ok(Self {
+            net,
+            netns,
+            dir,
+            env,
+            agent: OnceCell::new(),
+            bird: OnceCell::new(),
+            space: OnceCell::new(),
+        })
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -63,6 +74,11 @@ impl Node {
         self.dir.join("lib/cni-del")
     }
 
+    /// Files of the node.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// The plugin's configuration list.
     pub(crate) fn cni_dir(&self) -> PathBuf {
         self.dir.join("cni")
@@ -74,11 +90,13 @@ impl Node {
 
     /// Starts the agent, then BIRD.
     pub(crate) async fn start(&self) -> anyhow::Result<()> {
+        let own = vec!["agent".to_owned()];
         let agent = ProcessSpec {
             title: format!("agent of {}", self.name()),
             program: SELF.into(),
             arg0: Some(ARG0.to_owned()),
-            args: vec!["agent".to_owned()],
+            // It opens pods' namespaces by paths that only the node's mounts have.
+            args: self.space.get().map_or(own.clone(), |space| space.enter_arguments(Path::new(SELF), &own)),
             env: self.env.clone(),
             netns: self.netns.clone(),
             log: self.dir.join("agent.log"),

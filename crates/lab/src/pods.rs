@@ -194,6 +194,9 @@ impl Lab {
     /// Starts a pod as a kubelet would; answers when the plugin has and its ports are open.
     pub(crate) async fn add_pod(&self, wish: Wish) -> anyhow::Result<Arc<Pod>> {
         let name = name_of(&wish)?;
+        if self.spec.kubelets.is_some() {
+            bail!("pods of this lab are kubelets': apply {name} with kubectl (`tortie lab kubeconfig`)");
+        }
         let node = self.pods.reserve(&name, wish.node, self.nodes.len())?;
         let started = self.start_pod(&name, node, wish).await;
         let mut state = self.pods.state();

@@ -21,6 +21,9 @@ const AWAY: Duration = Duration::from_secs(5);
 /// Between two tries to reach it.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// Annotation of the marker.
+const MARK: &str = "lab.tortie/mark";
+
 /// What a write did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -34,6 +37,8 @@ pub(crate) enum Written {
 #[derive(Clone)]
 pub(crate) struct Records {
     store: Arc<dyn Store>,
+    /// An object that is written to learn of a revision that watchers will see.
+    marker: Option<Arc<str>>,
 }
 
 impl fmt::Debug for Records {
@@ -44,7 +49,12 @@ impl fmt::Debug for Records {
 
 impl Records {
     pub(crate) fn new(store: Arc<dyn Store>) -> Self {
-        Self { store }
+        Self { store, marker: None }
+    }
+
+    /// For a store whose revisions also count what nobody watches: a revision of now is one of this object, made by writing it.
+    pub(crate) fn with_marker(store: Arc<dyn Store>, path: &str) -> Self {
+        Self { store, marker: Some(path.into()) }
     }
 
     /// The entry at a path; a store that is away for a moment is waited for.
@@ -80,8 +90,33 @@ impl Records {
 
     /// The datastore's revision now.
     pub(crate) async fn revision(&self) -> anyhow::Result<u64> {
+        if let Some(path) = &self.marker {
+            return self.mark(path).await;
+        }
         // An empty list tells it too.
         Ok(self.list("/lab/").await?.1)
+    }
+
+    /// Writes the marker; answers the revision of that.
+    async fn mark(&self, path: &str) -> anyhow::Result<u64> {
+        let now = objects::new_uid()?;
+        for _ in 0..TRIES {
+            let entry = self.entry(path).await?.with_context(|| format!("there is no {path}"))?;
+            let mut value = object(&entry)?;
+            if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+                let annotations =
+                    metadata.entry("annotations").or_insert_with(|| Value::Object(serde_json::Map::new()));
+                if let Some(annotations) = annotations.as_object_mut() {
+                    annotations.insert(MARK.to_owned(), now.as_str().into());
+                }
+            }
+            match self.commit(vec![put(path, &value, Precondition::Revision(entry.revision))]).await {
+                Ok(revision) => return Ok(revision),
+                Err(e) if e.is_transient() || matches!(e, StoreError::Conflict { .. }) => {}
+                Err(e) => return Err(e).with_context(|| format!("cannot write {path}")),
+            }
+        }
+        bail!("{path} keeps being changed by somebody else")
     }
 
     /// Makes the object at `path` be `wanted`; answers what that took and the revision of its last change.

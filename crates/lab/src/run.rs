@@ -211,6 +211,7 @@ impl Lab {
                 }
                 Operation::Delete { id, path } => {
                     self.store.records.remove(path).await.with_context(|| format!("cannot delete {id}"))?;
+                    self.finish_namespace(id).await?;
                 }
                 Operation::ChangePod(wish) => {
                     self.adjust_pod(&name_of(wish)?, wish.clone()).await?;

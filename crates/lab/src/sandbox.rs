@@ -10,7 +10,7 @@
 //! 0 = the channel to the command that waits for `up`, 1 = the held lock, 2 = the log.
 
 use crate::dirs::{Claim, LabDir};
-use crate::kube::forward;
+use crate::kube::{cgroups, forward};
 use crate::spec::LabSpec;
 use anyhow::{Context as _, bail};
 use nix::errno::Errno;
@@ -128,6 +128,7 @@ pub(crate) fn init(spec: &LabSpec) -> anyhow::Result<ExitCode> {
     match code {
         // Nobody writes any more. After a crash the files stay for whoever wants to know why.
         Some(code) if code != PANICKED => {
+            cgroups::remove(&spec.name)?;
             LabDir::at(&spec.name, &spec.dir).remove_as_owner()?;
             Ok(ExitCode::from(code.clamp(0, 255) as u8))
         }
@@ -141,10 +142,17 @@ fn mounts(dir: &Path) -> anyhow::Result<()> {
     mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE)
         .context("cannot make mounts private")?;
     let quiet = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    // Kubelets need them, and a fresh /sys has none.
+    let cgroups = File::open(cgroups::ROOT).ok();
     mount(Some("proc"), "/proc", Some("proc"), quiet, NONE)
         .context("cannot mount /proc (inside a container it needs an unmasked /proc, e.g. --privileged)")?;
     // Only tools that list /sys/class/net miss it.
     let _ = mount(Some("sysfs"), "/sys", Some("sysfs"), quiet, NONE);
+
+    if let Some(cgroups) = cgroups {
+        let behind = format!("/proc/self/fd/{}", cgroups.as_raw_fd());
+        let _ = mount(Some(behind.as_str()), cgroups::ROOT, NONE, MsFlags::MS_BIND | MsFlags::MS_REC, NONE);
+    }
 
     // The directory of all labs, so that this one's can be removed from inside.
     let dir = dir.parent().unwrap_or(dir);

@@ -21,6 +21,27 @@ pub(crate) enum Datastore {
     Kubernetes,
 }
 
+/// Who gives pods their network, where kubelets run them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Cni {
+    /// Tortie's plugin and agent.
+    #[default]
+    Tortie,
+    /// The CNI project's bridge, without any policy: what tests must fail on.
+    Bridge,
+}
+
+/// What real nodes are to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Kubelets {
+    /// Without controller manager, scheduler and kube-proxy: pods name their node.
+    pub(crate) lean: bool,
+    pub(crate) cni: Cni,
+    /// The unpacked images.
+    pub(crate) images: PathBuf,
+}
+
 /// How the nodes are joined.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -73,6 +94,9 @@ pub(crate) struct LabSpec {
     /// Where Kubernetes' programs lie, if the lab runs any.
     #[serde(default)]
     pub(crate) kube_bin: Option<PathBuf>,
+    /// Every node has a kubelet and containerd of its own, and pods are theirs.
+    #[serde(default)]
+    pub(crate) kubelets: Option<Kubelets>,
     /// Go down with the command that started it.
     pub(crate) tied: bool,
 }
@@ -91,9 +115,14 @@ impl LabSpec {
         let pools = |s: &Self| s.pools.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
         let env =
             |s: &Self| s.agent_env.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(" ");
+        let kubelets = |s: &Self| match &s.kubelets {
+            None => "no".to_owned(),
+            Some(k) => format!("{:?}{}", k.cni, if k.lean { ", lean" } else { "" }),
+        };
         let facts = [
             ("--nodes", self.nodes.to_string(), wanted.nodes.to_string()),
             ("--datastore", self.datastore.to_string(), wanted.datastore.to_string()),
+            ("--kubernetes", kubelets(self), kubelets(wanted)),
             ("--fabric", self.fabric.to_string(), wanted.fabric.to_string()),
             ("--pool", pools(self), pools(wanted)),
             ("--agent-env", env(self), env(wanted)),
@@ -124,6 +153,7 @@ pub(crate) mod tests {
             agent_env: vec![],
             agents: true,
             kube_bin: None,
+            kubelets: None,
             tied: false,
         }
     }

@@ -4,10 +4,10 @@ use super::Context;
 use crate::args::{ShapeArgs, UpArgs};
 use crate::control::{Client, Event, name_flag};
 use crate::dirs::{DirState, LabDir};
-use crate::kube::binaries;
+use crate::kube::{binaries, space};
 use crate::request::Request;
 use crate::sandbox;
-use crate::spec::{Datastore, LabSpec};
+use crate::spec::{Cni, Datastore, Kubelets, LabSpec};
 use crate::terminal::Terminal;
 use anyhow::{Context as _, anyhow, bail};
 use std::io::ErrorKind;
@@ -42,6 +42,7 @@ pub(crate) fn shape(dir: &LabDir, nodes: usize, args: &ShapeArgs) -> anyhow::Res
             Datastore::Kubernetes => Some(binaries::directory("kube-apiserver")?),
             Datastore::Embedded | Datastore::Etcd => None,
         },
+        kubelets: None,
         tied: false,
     })
 }
@@ -66,7 +67,12 @@ pub(crate) fn up(context: &Context, args: &UpArgs) -> anyhow::Result<ExitCode> {
         // A bare fabric has no use for a plugin.
         shape_args.cni_bin = Some("/dev/null".into());
     }
-    let spec = LabSpec { agents: !args.without_agents, ..shape(&context.dir, args.nodes, &shape_args)? };
+    let kubelets = args.kubernetes.then(|| kubelets(args)).transpose()?;
+    if kubelets.is_some() {
+        shape_args.datastore = Datastore::Kubernetes;
+    }
+    let agents = !args.without_agents && kubelets.as_ref().is_none_or(|k| k.cni == Cni::Tortie);
+    let spec = LabSpec { agents, kubelets, ..shape(&context.dir, args.nodes, &shape_args)? };
     let started = Instant::now();
     if bring_up(context, &spec)?.is_none() {
         return already_up(context, &spec);
@@ -81,6 +87,32 @@ pub(crate) fn up(context: &Context, args: &UpArgs) -> anyhow::Result<ExitCode> {
         started.elapsed().as_secs_f64()
     ));
     Ok(ExitCode::SUCCESS)
+}
+
+/// What real nodes need of this machine, or all that it lacks.
+fn kubelets(args: &UpArgs) -> anyhow::Result<Kubelets> {
+    let mut problems = space::obstacles();
+    for program in ["containerd", "runc", "cp"] {
+        if !binaries::in_path(program) {
+            problems.push(format!(
+                "{program} is not installed: `cargo xtask kube images` installs what nodes need"
+            ));
+        }
+    }
+    let mut programs = vec!["kubelet"];
+    if !args.lean {
+        programs.extend(["kube-proxy", "kube-controller-manager", "kube-scheduler"]);
+    }
+    for program in programs {
+        problems.extend(binaries::directory(program).err().map(|e| format!("{e:#}")));
+    }
+    match binaries::images() {
+        Ok(images) if problems.is_empty() => Ok(Kubelets { lean: args.lean, cni: args.cni, images }),
+        images => {
+            problems.extend(images.err().map(|e| format!("{e:#}")));
+            bail!("real nodes cannot run here:\n  {}", problems.join("\n  "))
+        }
+    }
 }
 
 /// A second `up`: fine if it asks for what is there.

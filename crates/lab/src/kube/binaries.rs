@@ -21,6 +21,20 @@ fn canonical(dir: &Path) -> anyhow::Result<PathBuf> {
     dir.canonicalize().with_context(|| format!("cannot find {}", dir.display()))
 }
 
+/// The directory of the unpacked images, which `cargo xtask kube images` fills.
+pub(crate) fn images() -> anyhow::Result<PathBuf> {
+    let dir = cache().context("HOME is not set")?.join("images/current/containerd");
+    if !dir.is_dir() {
+        bail!("no images in {}: `cargo xtask kube images` makes them", dir.display());
+    }
+    canonical(&dir)
+}
+
+/// True if a program of the host is where programs are looked for.
+pub(crate) fn in_path(program: &str) -> bool {
+    crate::process::PATH.split(':').any(|dir| Path::new(dir).join(program).is_file())
+}
+
 /// The project's cache of the calling user.
 pub(crate) fn cache() -> Option<PathBuf> {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());

@@ -70,8 +70,10 @@ fn inherit_cpuset(from: &Path, to: &Path) -> anyhow::Result<()> {
         return Ok(());
     }
     for file in ["cpuset.cpus", "cpuset.mems"] {
-        let value = fs::read(from.join(file)).with_context(|| format!("cannot read {file} of {}", from.display()))?;
-        fs::write(to.join(file), value).with_context(|| format!("cannot write {file} of {}", to.display()))?;
+        let value =
+            fs::read(from.join(file)).with_context(|| format!("cannot read {file} of {}", from.display()))?;
+        fs::write(to.join(file), value)
+            .with_context(|| format!("cannot write {file} of {}", to.display()))?;
     }
     let clone = to.join("cgroup.clone_children");
     fs::write(&clone, "1").with_context(|| format!("cannot write {}", clone.display()))

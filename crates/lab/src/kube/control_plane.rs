@@ -23,7 +23,7 @@ const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitio
 /// How long the API server may take until it serves our kinds.
 const ESTABLISH_PATIENCE: Duration = Duration::from_secs(20);
 
-/// Address ranges of pods, where the controller manager hands them out to nodes.
+/// Address ranges of pods, where every node has a part of its own.
 pub(crate) const CLUSTER_RANGES: [&str; 2] = ["10.244.0.0/16", "fd00:244::/48"];
 
 /// What a control plane is to be.
@@ -164,16 +164,12 @@ impl ControlPlane {
 
     async fn start_managers(&mut self, plan: &Plan) -> anyhow::Result<()> {
         let services = SERVICE_RANGES.join(",");
-        let cluster = CLUSTER_RANGES.join(",");
         let file = |name: &str| plan.state.join(name).display().to_string();
         let manager = vec![
             format!("--root-ca-file={}", file("ca.crt")),
             format!("--service-account-private-key-file={}", file("account.key")),
             "--use-service-account-credentials".to_owned(),
-            "--allocate-node-cidrs".to_owned(),
-            format!("--cluster-cidr={cluster}"),
             format!("--service-cluster-ip-range={services}"),
-            "--node-cidr-mask-size-ipv6=64".to_owned(),
         ];
         let users = [self.users.manager.clone(), self.users.scheduler.clone()];
         let programs = [("kube-controller-manager", manager), ("kube-scheduler", Vec::new())];

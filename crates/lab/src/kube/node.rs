@@ -45,7 +45,13 @@ pub(crate) struct KubeNode {
 
 impl KubeNode {
     /// Makes the node's namespaces; `dir` is for logs.
-    pub(crate) async fn make(net: &NodeNet, netns: &NetNs, dir: &Path, labs: &Path, common: &Common) -> anyhow::Result<Self> {
+    pub(crate) async fn make(
+        net: &NodeNet,
+        netns: &NetNs,
+        dir: &Path,
+        labs: &Path,
+        common: &Common,
+    ) -> anyhow::Result<Self> {
         let data = Path::new(STATE_DIR).join("nodes").join(&net.name);
         std::fs::create_dir_all(&data).with_context(|| format!("cannot create {}", data.display()))?;
         std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
@@ -79,14 +85,22 @@ impl KubeNode {
     }
 
     /// Starts containerd, kubelet and kube-proxy.
-    pub(crate) async fn start(&mut self, net: &NodeNet, control: &ControlPlane, common: &Common) -> anyhow::Result<()> {
+    pub(crate) async fn start(
+        &mut self,
+        net: &NodeNet,
+        control: &ControlPlane,
+        common: &Common,
+    ) -> anyhow::Result<()> {
         let file = |name: &str| self.space.data.join(name);
         let text = |name: &str| file(name).display().to_string();
         write_secret(&file("containerd.toml"), CONTAINERD)?;
         write_secret(&file("kubelet.kubeconfig"), &control.kubelet_config(&net.name)?)?;
         write_secret(&file("kubelet.yaml"), &kubelet(&common.lab, &net.name).to_string())?;
         write_secret(&file("proxy.kubeconfig"), &control.proxy_config())?;
-        write_secret(&file("proxy.yaml"), &proxy(&net.name, &common.pods, &text("proxy.kubeconfig")).to_string())?;
+        write_secret(
+            &file("proxy.yaml"),
+            &proxy(&net.name, &common.pods, &text("proxy.kubeconfig")).to_string(),
+        )?;
         // Plugins first: the runtime reads the configuration as soon as it is there.
         self.furnish(common).await?;
 
@@ -101,7 +115,10 @@ impl KubeNode {
         let title = |what: &str| format!("{what} of {}", net.name);
         let program = |name: &str| common.binaries.join(name);
         let mut specs = vec![
-            ("containerd", self.inside(&title("containerd"), Path::new("containerd"), &containerd, "containerd.log")),
+            (
+                "containerd",
+                self.inside(&title("containerd"), Path::new("containerd"), &containerd, "containerd.log"),
+            ),
             ("kubelet", self.inside(&title("kubelet"), &program("kubelet"), &kubelet, "kubelet.log")),
         ];
         if common.proxy {
@@ -131,7 +148,8 @@ impl KubeNode {
 
     /// Runs a shell script in the node.
     pub(crate) async fn run(&self, script: &str) -> anyhow::Result<()> {
-        let arguments = self.space.enter_arguments(Path::new("/bin/sh"), &["-c".to_owned(), script.to_owned()]);
+        let arguments =
+            self.space.enter_arguments(Path::new("/bin/sh"), &["-c".to_owned(), script.to_owned()]);
         let netns = self.netns.clone();
         let spawned = crate::process::in_netns(&netns, move || {
             tokio::process::Command::new(SELF)

@@ -2,9 +2,14 @@
 
 use super::client::Client;
 use crate::fabric::NodeNet;
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
+use tortie_net::Cidr;
+
+/// How long a kubelet may take until its node is ready.
+const PATIENCE: Duration = Duration::from_secs(40);
 
 /// The API path of a node.
 fn node_path(name: &str) -> String {
@@ -17,6 +22,41 @@ fn pod_path(namespace: &str, name: &str) -> String {
 }
 
 impl Client {
+    /// Makes a node known whose kubelet will say the rest, with the address ranges that a bridge gives its pods.
+    pub(crate) async fn expect_node(&self, name: &str, ranges: &[Cidr]) -> anyhow::Result<()> {
+        let object = json!({
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {"name": name},
+            "spec": {"podCIDR": ranges.first(), "podCIDRs": ranges},
+        });
+        self.create("/api/v1/nodes", &object).await?;
+        Ok(())
+    }
+
+    /// Waits until a node's kubelet says that it is ready.
+    pub(crate) async fn wait_node(&self, name: &str) -> anyhow::Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let node = self.get(&node_path(name)).await?.unwrap_or_default();
+            let conditions = node.pointer("/status/conditions").and_then(Value::as_array);
+            let ready =
+                conditions.into_iter().flatten().find(|c| c.get("type").is_some_and(|t| t == "Ready"));
+            if ready.is_some_and(|c| c.get("status").is_some_and(|s| s == "True")) {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                let said = ready.and_then(|c| c.get("message")).and_then(Value::as_str);
+                bail!(
+                    "{name} is not ready after {} s: {}",
+                    PATIENCE.as_secs(),
+                    said.unwrap_or("its kubelet is silent")
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Registers a node that is ready, as its kubelet would.
     pub(crate) async fn register_node(&self, node: &NodeNet) -> anyhow::Result<()> {
         let object = json!({

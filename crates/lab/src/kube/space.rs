@@ -78,7 +78,10 @@ impl SpaceSpec {
 pub(crate) fn node(spec: &SpaceSpec) -> anyhow::Result<ExitCode> {
     let _ = fs::remove_file(spec.pid_file());
     unshare(
-        CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWIPC,
+        CloneFlags::CLONE_NEWNS
+            | CloneFlags::CLONE_NEWPID
+            | CloneFlags::CLONE_NEWUTS
+            | CloneFlags::CLONE_NEWIPC,
     )
     .context("cannot make the node's namespaces")?;
     let mut init = Command::new(SELF)
@@ -93,7 +96,8 @@ pub(crate) fn node(spec: &SpaceSpec) -> anyhow::Result<ExitCode> {
         bail!("{} does not come up: {}", spec.node, init.wait()?);
     }
     let unfinished = spec.pid_file().with_extension("new");
-    fs::write(&unfinished, init.id().to_string()).with_context(|| format!("cannot write {}", unfinished.display()))?;
+    fs::write(&unfinished, init.id().to_string())
+        .with_context(|| format!("cannot write {}", unfinished.display()))?;
     fs::rename(&unfinished, spec.pid_file()).context("cannot tell the node's process id")?;
     let status = init.wait()?;
     let _ = fs::remove_file(spec.pid_file());
@@ -119,7 +123,10 @@ pub(crate) fn init(spec: &SpaceSpec) -> anyhow::Result<ExitCode> {
 
 fn tell_ready() -> anyhow::Result<()> {
     use std::io::Write as _;
-    std::io::stdout().write_all(b"r").and_then(|()| std::io::stdout().flush()).context("nobody waits for the node")
+    std::io::stdout()
+        .write_all(b"r")
+        .and_then(|()| std::io::stdout().flush())
+        .context("nobody waits for the node")
 }
 
 const NONE: Option<&str> = None;
