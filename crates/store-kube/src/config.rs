@@ -95,6 +95,8 @@ pub struct KubeConfig {
     pub patience: Duration,
     /// Objects per page of a list.
     pub page: u32,
+    /// Ask for streams instead of pages, where the server has them.
+    pub streaming: bool,
     /// How often a kind that is not installed is looked for.
     pub absent_interval: Duration,
 }
@@ -187,6 +189,7 @@ impl KubeConfig {
             timeout: Duration::from_secs(20),
             patience: Duration::from_secs(1),
             page: 500,
+            streaming: true,
             absent_interval: Duration::from_secs(30),
         }
     }

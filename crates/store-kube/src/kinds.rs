@@ -3,7 +3,7 @@
 //! Must not know what objects look like inside; that is [`crate::object`]'s.
 
 use crate::config::Group;
-use crate::names;
+use crate::{derived, names};
 use tortie_api::v3::ResourceType;
 use tortie_api::{k8s, v3};
 use tortie_model::key::Key;
@@ -27,6 +27,12 @@ pub(crate) enum Shape {
     IpamConfig,
     /// A node of Kubernetes as a node of Calico.
     Node,
+    /// The workload endpoint of a pod; for reading.
+    Endpoint,
+    /// The profile of a namespace; for reading.
+    NamespaceProfile,
+    /// The profile of a service account; for reading.
+    AccountProfile,
     /// A Kubernetes object as it is, pruned.
     Native(&'static ResourceType),
 }
@@ -68,6 +74,21 @@ pub(crate) fn kinds(group: Group) -> Vec<Kind> {
             kinds.push(kind);
         }
     }
+    let derived = |plural: &str, shape, shown, (kind, collection), namespaced| Kind {
+        prefixes: vec![format!("{}{plural}/", v3::PATH_PREFIX)],
+        shape,
+        api_version: "v1".to_owned(),
+        kind,
+        shown,
+        plural: collection,
+        namespaced,
+        hidden: true,
+    };
+    kinds.extend([
+        derived("workloadendpoints", Shape::Endpoint, "WorkloadEndpoint", ("Pod", "pods"), true),
+        derived("profiles", Shape::NamespaceProfile, "Profile", ("Namespace", "namespaces"), false),
+        derived("profiles", Shape::AccountProfile, "Profile", ("ServiceAccount", "serviceaccounts"), true),
+    ]);
     let ipam = |prefixes: &[&str], shape, kind, plural| Kind {
         prefixes: prefixes.iter().map(|p| format!("{IPAM}{p}")).collect(),
         shape,
@@ -117,7 +138,7 @@ fn of_v3(resource: &'static ResourceType, group: Group) -> Option<Kind> {
         hidden: false,
     };
     match resource.kind {
-        // Not stored: made of pods, namespaces, service accounts and virtual machines by who reads those.
+        // Not stored: made of pods, namespaces and service accounts; virtual machines are not read at all.
         "WorkloadEndpoint" | "Profile" | "LiveMigration" | "IPAMConfig" => return None,
         "NetworkPolicy" | "GlobalNetworkPolicy" | "StagedNetworkPolicy" | "StagedGlobalNetworkPolicy" => {
             kind.shape = Shape::Policy;
@@ -162,6 +183,9 @@ impl Kind {
                 let (namespace, name) = if self.namespaced { rest.split_once('/')? } else { ("", rest) };
                 Some(Place { namespace: namespace.to_owned(), name: name.to_owned() })
             }
+            Shape::Endpoint | Shape::NamespaceProfile | Shape::AccountProfile => {
+                derived::place(self.shape, key.strip_prefix(self.prefixes.first()?)?)
+            }
             Shape::Block => match Key::from_path(key)? {
                 Key::Block(cidr) => cluster(names::block(cidr)),
                 _ => None,
@@ -196,7 +220,7 @@ impl Kind {
             return (within && !self.hidden).then(String::new);
         };
         let (namespace, _) = prefix.get(own.len()..)?.split_once('/').unwrap_or_default();
-        if !self.namespaced || namespace.is_empty() {
+        if !self.namespaced || namespace.is_empty() || self.shape == Shape::AccountProfile {
             return Some(String::new());
         }
         names::is_name(namespace).then(|| namespace.to_owned())
@@ -223,6 +247,7 @@ mod tests {
             (format!("{v3}/networkpolicies/ns"), None),
             (format!("{v3}/tiers/ключ"), None),
             (format!("{v3}/workloadendpoints/ns/w"), None),
+            (format!("{v3}/profiles/mine"), None),
             (
                 "/calico/ipam/v2/assignment/ipv4/block/10.0.0.64-26".into(),
                 Some("/apis/G/ipamblocks/10-0-0-64-26"),

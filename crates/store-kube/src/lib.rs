@@ -13,9 +13,11 @@
 mod api;
 mod config;
 mod connect;
+mod derived;
 mod failure;
 mod kinds;
 mod kubeconfig;
+mod lines;
 mod metadata;
 mod names;
 mod native;

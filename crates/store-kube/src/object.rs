@@ -8,7 +8,7 @@ mod ipam;
 use crate::config::Group;
 use crate::kinds::{Kind, Place, Shape};
 use crate::metadata::{self, MetadataError};
-use crate::{native, node};
+use crate::{derived, native, node};
 use bytes::Bytes;
 use serde_json::{Map, Value};
 use tortie_api::v3;
@@ -20,6 +20,8 @@ pub(crate) enum Seen {
     Entry(String, Bytes),
     /// A key that counts as gone: its object is about to be deleted.
     Gone(String),
+    /// Nothing: the object is none for the port.
+    Nothing,
 }
 
 /// Why an object cannot be read.
@@ -49,6 +51,10 @@ pub(crate) enum EncodeError {
     #[error("{0}")]
     ReadOnly(&'static str),
 }
+
+/// Why what is derived cannot be written.
+pub(crate) const DERIVED: &str =
+    "endpoints and profiles are made of pods, namespaces and service accounts; change those in Kubernetes";
 
 fn field(field: &'static str) -> DecodeError {
     DecodeError::Field { field }
@@ -82,6 +88,7 @@ pub(crate) fn decode(kind: &Kind, object: Value) -> Result<Seen, DecodeError> {
             entry(key, ipam::config(&object)?)
         }
         Shape::Node => entry(key(kind, &place(&object))?, node::to_calico(&object)),
+        Shape::Endpoint | Shape::NamespaceProfile | Shape::AccountProfile => derived::decode(kind, &object),
         Shape::Native(resource) => {
             let key = key(kind, &place(&object))?;
             entry(key, native::prune(resource, &object)?)
@@ -193,6 +200,9 @@ pub(crate) fn encode(
         }
         Shape::AffinityView => {
             return Err(EncodeError::ReadOnly("block affinities are written by address management only"));
+        }
+        Shape::Endpoint | Shape::NamespaceProfile | Shape::AccountProfile => {
+            return Err(EncodeError::ReadOnly(DERIVED));
         }
         Shape::Node | Shape::Native(_) => {
             return Err(EncodeError::ReadOnly("objects of Kubernetes are changed, not replaced"));

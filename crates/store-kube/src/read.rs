@@ -1,16 +1,23 @@
 //! Reading: one object, or all of a prefix.
 
 use crate::api::Request;
-use crate::failure::Failure;
+use crate::failure::{Failure, Status};
 use crate::kinds::{Kind, Place};
+use crate::lines::{self, Line};
 use crate::object::{self, Seen};
 use crate::store::{Inner, report};
+use bytes::BytesMut;
+use http_body_util::BodyExt as _;
 use serde::Deserialize;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tokio::task::JoinSet;
 use tortie_store::{Entry, List, StoreError};
 
+/// In the metadata of the bookmark that ends a streamed list.
+const INITIAL_END: &str = "/metadata/annotations/k8s.io~1initial-events-end";
 /// How often a list is begun again whose moment is forgotten while it is read.
 const ATTEMPTS: usize = 3;
 
@@ -155,6 +162,15 @@ pub(crate) async fn collection(
     at: Option<u64>,
 ) -> Result<Option<(Vec<Entry>, u64)>, Failure> {
     let path = kind.collection(namespace);
+    if at.is_none() && inner.streams.load(Ordering::Relaxed) {
+        match streamed(inner, kind, &path, prefix).await {
+            Err(failure) if is_refusal(&failure) => {
+                tracing::debug!(?failure, "this server does not stream lists");
+                inner.streams.store(false, Ordering::Relaxed);
+            }
+            listed => return listed,
+        }
+    }
     let moment = at.map(|at| format!("&resourceVersion={at}&resourceVersionMatch=Exact")).unwrap_or_default();
     let mut limit = inner.api.config().page;
     let mut attempts = ATTEMPTS;
@@ -176,6 +192,64 @@ pub(crate) async fn collection(
                     continue 'list;
                 }
                 Err(failure) => return Err(failure),
+            }
+        }
+    }
+}
+
+/// True if the server cannot stream lists at all: it is too old for that, or its etcd is (before 3.4.31).
+fn is_refusal(failure: &Failure) -> bool {
+    match failure {
+        Failure::Invalid(_) => true,
+        Failure::Away(text) | Failure::Busy { text, .. } => text.contains("storage feature"),
+        _ => false,
+    }
+}
+
+/// All objects of a collection as of now, one by one: neither the server nor this side has the whole list at once.
+async fn streamed(
+    inner: &Inner,
+    kind: &Kind,
+    path: &str,
+    prefix: &str,
+) -> Result<Option<(Vec<Entry>, u64)>, Failure> {
+    let query = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
+    let mut body = match inner.api.stream(&Request::get(format!("{path}?{query}"))).await {
+        Ok(body) => body,
+        Err(Failure::NoKind) => return Ok(None),
+        Err(failure) => return Err(failure),
+    };
+    // What changes while the list is sent is sent too.
+    let (mut buffer, mut entries) = (BytesMut::new(), BTreeMap::new());
+    let limit = inner.api.config().attempt_timeout;
+    loop {
+        let frame = tokio::time::timeout(limit, body.frame()).await;
+        let frame = frame.map_err(|_| Failure::Away(format!("the list stands still for {limit:.0?}")))?;
+        let frame = frame.ok_or_else(|| Failure::Away("the list ends in the middle".to_owned()))?;
+        let frame = frame.map_err(|error| Failure::Away(crate::failure::chain(&error)))?;
+        let Ok(data) = frame.into_data() else { continue };
+        buffer.extend_from_slice(&data);
+        while let Some(line) = lines::next(&mut buffer) {
+            let Line { change, object } = line?;
+            match change.as_str() {
+                "ERROR" => {
+                    let status = Status::deserialize(object).unwrap_or_default();
+                    return Err(Failure::of_event(status));
+                }
+                "BOOKMARK" if object.pointer(INITIAL_END).is_some() => {
+                    let wrong = || Failure::Corrupt("a bookmark has no resourceVersion".to_owned());
+                    let revision = object::revision(&object).ok_or_else(wrong)?;
+                    return Ok(Some((entries.into_values().collect(), revision)));
+                }
+                "BOOKMARK" => {}
+                change => {
+                    let place = object::place(&object);
+                    let name = (place.namespace, place.name);
+                    match seen(kind, object, prefix).filter(|_| change != "DELETED") {
+                        Some(entry) => drop(entries.insert(name, entry)),
+                        None => drop(entries.remove(&name)),
+                    }
+                }
             }
         }
     }

@@ -8,6 +8,7 @@ use crate::positions::Positions;
 use crate::watching::{self, Start};
 use crate::{object, read, write};
 use serde::Deserialize;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use tortie_store::{BoxFuture, Entry, List, Op, Store, StoreError, Watch};
 
@@ -21,6 +22,8 @@ pub(crate) struct Inner {
     pub(crate) api: Api,
     pub(crate) kinds: Vec<Arc<Kind>>,
     pub(crate) positions: Mutex<Positions>,
+    /// False once the server has refused to stream a list.
+    pub(crate) streams: AtomicBool,
     group: Group,
 }
 
@@ -43,6 +46,7 @@ impl KubeStore {
         };
         config.check().map_err(|error| unusable(&error))?;
         let given = config.group;
+        let streams = AtomicBool::new(config.streaming);
         let api = Api::new(config);
         let doing = "discovery of API groups";
         let answer = api.call(&Request::get("/apis")).await;
@@ -67,7 +71,7 @@ impl KubeStore {
         tracing::debug!(endpoint = api.endpoint(), group = group.as_str(), "Kubernetes datastore");
         let kinds = kinds(group).into_iter().map(Arc::new).collect();
         let positions = Mutex::new(Positions::default());
-        Ok(Self { inner: Arc::new(Inner { api, kinds, positions, group }) })
+        Ok(Self { inner: Arc::new(Inner { api, kinds, positions, streams, group }) })
     }
 
     /// Sets a condition of a Kubernetes node (`status.conditions`), and leaves its others alone.

@@ -281,6 +281,9 @@ async fn delete(
     if kind.shape == Shape::AffinityView {
         return Err(EncodeError::ReadOnly("block affinities are released by address management only").into());
     }
+    if matches!(kind.shape, Shape::Endpoint | Shape::NamespaceProfile | Shape::AccountProfile) {
+        return Err(EncodeError::ReadOnly(object::DERIVED).into());
+    }
     if matches!(when, Precondition::Absent | Precondition::Revision(0)) {
         return match read::find(inner, kind, place).await? {
             Some(_) => Ok(Outcome::Lost),

@@ -13,7 +13,7 @@ fn kind(group: Group, key: &str) -> (Kind, Place) {
 fn read(kind: &Kind, object: Value) -> (String, Value) {
     match decode(kind, object).unwrap() {
         Seen::Entry(key, value) => (key, serde_json::from_slice(&value).unwrap()),
-        Seen::Gone(key) => panic!("{key} is gone"),
+        other => panic!("{other:?}"),
     }
 }
 

@@ -3,15 +3,15 @@
 use crate::api::Request;
 use crate::failure::{Failure, Status, chain};
 use crate::kinds::Kind;
+use crate::lines::{self, Line};
 use crate::object::{self, Seen};
 use crate::read;
 use crate::store::{Inner, report};
 use crate::watching::ABSENT;
-use bytes::{Buf as _, BytesMut};
+use bytes::BytesMut;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use serde::Deserialize;
-use serde_json::Value;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -43,14 +43,6 @@ pub(crate) struct Stream {
     namespace: String,
     prefix: String,
     mark: u64,
-}
-
-/// One line of the stream.
-#[derive(Deserialize)]
-struct Line {
-    #[serde(rename = "type")]
-    change: String,
-    object: Value,
 }
 
 impl Stream {
@@ -203,30 +195,13 @@ impl Stream {
     /// Takes the complete lines of the buffer.
     fn lines(&mut self, buffer: &mut BytesMut) -> (Vec<Event>, Option<Failure>) {
         let mut events = Vec::new();
-        let mut start = 0;
-        let mut end = None;
-        while let Some(length) = buffer.get(start..).and_then(|rest| rest.iter().position(|b| *b == b'\n')) {
-            let line = buffer.get(start..start + length).unwrap_or_default();
-            start += length + 1;
-            if line.is_empty() {
-                continue;
-            }
-            match serde_json::from_slice::<Line>(line) {
-                Ok(line) => match self.change(line) {
-                    Ok(event) => events.extend(event),
-                    Err(failure) => {
-                        end = Some(failure);
-                        break;
-                    }
-                },
-                Err(error) => {
-                    end = Some(Failure::Corrupt(format!("a change is no JSON ({error})")));
-                    break;
-                }
+        while let Some(line) = lines::next(buffer) {
+            match line.and_then(|line| self.change(line)) {
+                Ok(event) => events.extend(event),
+                Err(failure) => return (events, Some(failure)),
             }
         }
-        buffer.advance(start);
-        (events, end)
+        (events, None)
     }
 
     fn change(&mut self, line: Line) -> Result<Option<Event>, Failure> {
@@ -247,6 +222,7 @@ impl Stream {
             ("DELETED", Ok(Seen::Entry(key, _) | Seen::Gone(key))) | (_, Ok(Seen::Gone(key))) => {
                 Event::Delete { key: key.into(), revision }
             }
+            (_, Ok(Seen::Nothing)) => return Ok(None),
             (_, Ok(Seen::Entry(key, value))) => Event::Put(Entry { key: key.into(), value, revision }),
             (_, Err(error)) => {
                 report(&self.kind, &place, &error);

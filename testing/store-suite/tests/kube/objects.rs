@@ -246,6 +246,17 @@ async fn pods_keep_what_is_not_read() {
     let stale = store.commit(put(&key, &read, Precondition::Revision(revision))).await;
     assert!(matches!(stale, Err(StoreError::Conflict { .. })), "{stale:?}");
 
+    let v3 = |rest: &str| format!("{V3}/{rest}");
+    let endpoint = v3(&format!("workloadendpoints/{namespace}/n7-k8s-p-eth0"));
+    assert_eq!(value(&store, &endpoint).await.0["spec"]["ipNetworks"], json!(["10.0.0.2/32"]));
+    let profile = v3(&format!("profiles/kns.{namespace}"));
+    assert_eq!(value(&store, &profile).await.0["kind"], "Profile");
+    let listed = store.list(&v3("profiles/")).await.unwrap().entries;
+    assert!(listed.iter().any(|entry| *entry.key == *profile));
+    let refused = store.commit(vec![delete(&profile)]).await;
+    assert!(matches!(refused, Err(StoreError::Invalid { .. })), "{refused:?}");
+    assert!(store.list("/").await.unwrap().entries.iter().all(|entry| !entry.key.contains("/profiles/")));
+
     // Everything else that is native can be made, changed and removed.
     let policy = format!("/tortie/kubernetes/networkpolicies/{namespace}/np");
     let spec = json!({"podSelector": {"matchLabels": {"a": "b"}}, "policyTypes": ["Ingress"]});
@@ -258,6 +269,81 @@ async fn pods_keep_what_is_not_read() {
     assert_eq!(store.get(&policy).await.unwrap(), None);
     let listed = store.list(&format!("/tortie/kubernetes/pods/{namespace}/")).await.unwrap();
     assert_eq!(listed.entries.len(), 1);
+}
+
+/// Both ways to list show the same, also while others write.
+#[tokio::test]
+async fn pages_and_streams_are_the_same_list() {
+    let Some(cluster) = shared().await else { return };
+    let store = cluster.store(cluster.config()).await;
+    let namespace = cluster.namespace(&store).await;
+    let prefix = format!("{V3}/networksets/{namespace}/");
+    let writer = {
+        let (store, prefix) = (store.clone(), prefix.clone());
+        tokio::spawn(async move {
+            for n in 0..60 {
+                let set = json!({"metadata": {"name": format!("s{}", n % 20)}, "spec": {"nets": [format!("10.0.0.{n}/32")]}});
+                store.commit(put(&format!("{prefix}s{}", n % 20), &set, Precondition::Any)).await.unwrap();
+            }
+        })
+    };
+    let mut config = cluster.config();
+    (config.streaming, config.page) = (false, 7);
+    let paged = cluster.store(config).await;
+    let mut compared = 0;
+    while compared == 0 || !writer.is_finished() {
+        let (a, b) = (store.list(&prefix).await.unwrap(), paged.list(&prefix).await.unwrap());
+        // The second list is a later one; what did not change in between is equal.
+        let same = |entry: &&tortie_store::Entry| entry.revision <= a.revision;
+        for entry in b.entries.iter().filter(same) {
+            assert!(a.entries.contains(entry), "{entry:?} is in pages only");
+        }
+        compared += 1;
+    }
+    writer.await.unwrap();
+    assert_eq!(store.list(&prefix).await.unwrap().entries, paged.list(&prefix).await.unwrap().entries);
+    assert_eq!(store.list(&prefix).await.unwrap().entries.len(), 20);
+}
+
+/// What the server has forgotten, with all that the other tests write, is listed.
+async fn relist(store: &dyn Store, error: StoreError, revision: &mut u64, seen: &mut BTreeSet<String>) {
+    assert!(matches!(error, StoreError::Compacted { .. }), "{error}");
+    let list = store.list("/").await.unwrap();
+    *revision = list.revision;
+    seen.extend(list.entries.iter().map(|entry| entry.key.to_string()));
+}
+
+async fn begin(store: &dyn Store, revision: &mut u64, seen: &mut BTreeSet<String>) -> Box<dyn Watch> {
+    loop {
+        match store.watch("/", *revision).await {
+            Ok(watch) => return watch,
+            Err(error) => relist(store, error, revision, seen).await,
+        }
+    }
+}
+
+/// One item of changes, or of a list in their stead.
+async fn step(
+    store: &dyn Store,
+    watch: &mut Box<dyn Watch>,
+    revision: &mut u64,
+    seen: &mut BTreeSet<String>,
+) {
+    loop {
+        match watch.next().await {
+            Ok(WatchItem::Progress(_)) => {}
+            Ok(WatchItem::Events(events)) => {
+                *revision = events.last().unwrap().revision();
+                seen.extend(events.iter().map(|event| event.key().to_string()));
+                return;
+            }
+            Err(error) => {
+                relist(store, error, revision, seen).await;
+                *watch = begin(store, revision, seen).await;
+                return;
+            }
+        }
+    }
 }
 
 /// One watch over everything; it breaks off in between and goes on from what was delivered last.
@@ -279,29 +365,18 @@ async fn a_watch_over_all_kinds_misses_nothing() {
             (handle, json!({"block": {}})),
             (format!("/tortie/kubernetes/serviceaccounts/{namespace}/{name}"), set("ServiceAccount")),
         ];
-        let mut watch = store.watch("/", revision).await.unwrap();
+        let mut watch = begin(&store, &mut revision, &mut seen).await;
         for (key, object) in &objects {
             expected.insert(key.clone());
             store.commit(put(key, object, Precondition::Absent)).await.unwrap();
         }
         // One item only: the other kinds are still on their way when this watch is dropped.
-        let some = async {
-            loop {
-                if let WatchItem::Events(events) = watch.next().await.unwrap() {
-                    break events;
-                }
-            }
-        };
-        let events = soon("a change", some).await;
-        revision = events.last().unwrap().revision();
-        seen.extend(events.iter().map(|event| event.key().to_string()));
+        soon("a change", step(&store, &mut watch, &mut revision, &mut seen)).await;
     }
-    let mut watch = store.watch("/", revision).await.unwrap();
+    let mut watch = begin(&store, &mut revision, &mut seen).await;
     let rest = async {
         while !expected.is_subset(&seen) {
-            if let WatchItem::Events(events) = watch.next().await.unwrap() {
-                seen.extend(events.iter().map(|event| event.key().to_string()));
-            }
+            step(&store, &mut watch, &mut revision, &mut seen).await;
         }
     };
     soon("the other changes", rest).await;
