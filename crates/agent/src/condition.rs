@@ -3,7 +3,6 @@
 use crate::attach::chain;
 use crate::config::Config;
 use crate::startup::Started;
-use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -48,23 +47,9 @@ pub(crate) async fn stopped(kube: &KubeStore, config: &Config) {
 }
 
 async fn write(kube: &KubeStore, config: &Config, unavailable: bool) -> Result<(), StoreError> {
-    kube.set_node_condition(config.start.node.kubernetes_name(), &condition(unavailable)).await
-}
-
-/// With the reasons that Calico gives, which other tools look for.
-fn condition(unavailable: bool) -> Value {
-    let (status, reason, message) = if unavailable {
-        ("True", "CalicoIsDown", "Calico is shutting down on this node")
-    } else {
-        ("False", "CalicoIsUp", "Calico is running on this node")
-    };
-    let now = tortie_cluster::now();
-    json!({
-        "type": "NetworkUnavailable",
-        "status": status,
-        "reason": reason,
-        "message": message,
-        "lastTransitionTime": now,
-        "lastHeartbeatTime": now,
-    })
+    kube.set_node_condition(
+        config.start.node.kubernetes_name(),
+        &tortie_cluster::network_condition(unavailable),
+    )
+    .await
 }

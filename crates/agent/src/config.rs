@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tortie_cluster::felix::{Host as _, Problem, Sources};
 use tortie_cluster::{CALICO_VERSION, Identity, NodeSpec, PoolWish};
+use tortie_kernel_net::sysctl;
 use tortie_runtime::felix::ThisMachine;
 use tortie_runtime::logging::Format;
 use tortie_runtime::{Setting, Settings};
@@ -65,6 +66,12 @@ pub const TABLE: &[Setting] = &[
         Some("TORTIE_LIB_DIR"),
         "/var/lib/calico",
         "State that outlives a boot: nodename, mtu, cni-del.",
+    ),
+    setting(
+        "ProcSys",
+        Some("TORTIE_PROC_SYS"),
+        sysctl::USUAL_ROOT,
+        "Where sysctls are written; for containers, whose own `/proc/sys` is read-only.",
     ),
     setting(
         "BirdConfig",
@@ -190,6 +197,8 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// Directory of state.
     pub lib_dir: PathBuf,
+    /// Where sysctls are written.
+    pub proc_sys: PathBuf,
     /// BIRD's configuration file, unless routing is somebody else's.
     pub bird_config: Option<PathBuf>,
     /// Form of log lines.
@@ -252,6 +261,7 @@ impl Config {
             datastore,
             run_dir: settings.text("RunDir").into(),
             lib_dir,
+            proc_sys: settings.text("ProcSys").into(),
             bird_config: (networking == "bird").then(|| settings.text("BirdConfig").into()),
             log_format: log_format.unwrap_or_default(),
             interface_prefix,

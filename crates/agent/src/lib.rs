@@ -68,6 +68,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let config = Arc::new(Config::load(args.config_file.as_deref()).map_err(ConfigError)?);
     let current = Current::new(config.felix.clone(), &config.felix_problems, false);
     logging::init(current.log_level(), config.log_format);
+    sysctl::set_root(&config.proc_sys);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(16)

@@ -21,7 +21,7 @@ pub use detect::{Interface, InterfaceAddress, Machine, Method, MethodError};
 pub use initialize::{
     CALICO_VERSION, CLUSTER, Identity, TIERS, cluster_information, ensure_initialized, is_ready, new_uid,
 };
-pub use node::{NodeError, NodeSpec, Prepared, SpecError, prepare_node, refresh_node};
+pub use node::{NodeError, NodeSpec, Prepared, SpecError, network_condition, prepare_node, refresh_node};
 pub use object::{ObjectError, now};
 pub use pools::{PoolError, PoolSpec, PoolWish};
 pub use settings::NodeSettings;

@@ -152,6 +152,25 @@ async fn forget(store: &dyn Store, spec: &NodeSpec, families: &[Family]) -> Resu
     .map(drop)
 }
 
+/// The condition by which a Kubernetes node tells whether pods have a network there; with the reasons that Calico gives,
+/// which other tools look for.
+pub fn network_condition(unavailable: bool) -> Value {
+    let (status, reason, message) = if unavailable {
+        ("True", "CalicoIsDown", "Calico is shutting down on this node")
+    } else {
+        ("False", "CalicoIsUp", "Calico is running on this node")
+    };
+    let now = crate::now();
+    json!({
+        "type": "NetworkUnavailable",
+        "status": status,
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": now,
+        "lastHeartbeatTime": now,
+    })
+}
+
 fn node_kind() -> &'static v3::ResourceType {
     v3::by_kind("Node").expect("a kind of the table")
 }

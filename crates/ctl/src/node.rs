@@ -1,4 +1,8 @@
-//! `tortie node status`: what the agent of this node says of itself.
+//! `tortie node`: what the agent of this node says of itself, and what its containers run beside it.
+
+mod bird;
+mod health;
+mod shutdown;
 
 use crate::output::{self, Format};
 use anyhow::{Context, Result, bail};
@@ -6,7 +10,7 @@ use clap::{Args as ClapArgs, Subcommand};
 use std::fmt::Write as _;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 use tortie_agent_api::{DEFAULT_SOCKET, NodeStatus, Request, Response, read_frame, write_frame};
@@ -29,11 +33,22 @@ enum Command {
         #[arg(long)]
         socket: Option<PathBuf>,
     },
+    /// BIRD, as soon as the agent has written its configuration (a container's work)
+    Bird(bird::Args),
+    /// Whether the agent and BIRD are alive and ready (a container's probes)
+    Health(health::Args),
+    /// Tell the scheduler that pods have no network here any more (what a container does before it stops)
+    Shutdown,
 }
 
 /// Runs the command.
 pub fn run(args: Args, out: &mut impl Write) -> Result<ExitCode> {
-    let Command::Status { output, socket } = args.command;
+    let (output, socket) = match args.command {
+        Command::Status { output, socket } => (output, socket),
+        Command::Bird(args) => return bird::run(&args),
+        Command::Health(args) => return health::run(&args, out),
+        Command::Shutdown => return shutdown::run(),
+    };
     let status = ask(&socket.unwrap_or_else(default_socket))?;
     if !output::machine(output, &status, out)? {
         out.write_all(text(&status).as_bytes())?;
@@ -42,14 +57,17 @@ pub fn run(args: Args, out: &mut impl Write) -> Result<ExitCode> {
 }
 
 fn default_socket() -> PathBuf {
-    match std::env::var_os("TORTIE_RUN_DIR") {
-        Some(dir) => PathBuf::from(dir).join("agent.sock"),
-        None => DEFAULT_SOCKET.into(),
-    }
+    directory().join("agent.sock")
+}
+
+/// Where sockets are.
+fn directory() -> PathBuf {
+    let usual = || Path::new(DEFAULT_SOCKET).parent().unwrap_or(Path::new("/")).to_owned();
+    std::env::var_os("TORTIE_RUN_DIR").filter(|dir| !dir.is_empty()).map_or_else(usual, PathBuf::from)
 }
 
 /// Asks an agent for its status.
-pub fn ask(socket: &std::path::Path) -> Result<NodeStatus> {
+pub fn ask(socket: &Path) -> Result<NodeStatus> {
     let mut stream = UnixStream::connect(socket).with_context(|| {
         format!(
             "no agent answers at {}: is calico-node (tortie agent) running on this node?",

@@ -1,10 +1,23 @@
 //! Sysctls under `/proc/sys`.
 //!
 //! `/proc/sys/net` shows the namespace of the calling thread: call these inside [`crate::NetNs::run`].
+//! That holds for every place where it is mounted, so that a container whose own `/proc/sys` is read-only can be given another.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// Where it is usually mounted.
+pub const USUAL_ROOT: &str = "/proc/sys";
+
+/// Where it is mounted for this process, if elsewhere.
+static ROOT: OnceLock<PathBuf> = OnceLock::new();
+
+/// Makes sysctls of the whole process lie below this directory. Only the first call counts.
+pub fn set_root(root: &Path) {
+    ROOT.get_or_init(|| root.to_owned());
+}
 
 /// A sysctl could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +53,7 @@ impl SysctlError {
 }
 
 fn path(name: &str) -> PathBuf {
-    PathBuf::from("/proc/sys").join(name)
+    ROOT.get().map_or(Path::new(USUAL_ROOT), PathBuf::as_path).join(name)
 }
 
 /// Sets a sysctl, named by its path below `/proc/sys`: `net/ipv4/conf/eth0/proxy_arp`.
