@@ -10,15 +10,20 @@ mod config;
 mod endpoint;
 mod felix;
 pub(crate) mod format;
+mod judge;
 mod metadata;
+mod pattern;
 mod policy;
+mod read;
 mod schema;
+mod status;
 #[cfg(test)]
 mod tests;
 
 use crate::Map;
 use crate::document::Document;
-pub(crate) use schema::similar;
+pub(crate) use judge::similar;
+pub use pattern::check as check_pattern;
 use schema::{Report, Schema};
 use serde_json::Value;
 use std::fmt;
@@ -85,27 +90,65 @@ pub fn validate_value(value: &Value, options: Options) -> Vec<Problem> {
             &format!("{kind:?} is no kind of {}{}", crate::v3::API_VERSION, suggest(kind)),
         );
     };
-    let mut report = Report::new(options);
+    let mut report = if is_defined(kind) { Report::new(options) } else { Report::without_schema(options) };
     if options.client && version != crate::v3::API_VERSION {
         report.form("apiVersion", format!("is {version:?}; write {}", crate::v3::API_VERSION));
     }
-    // Rules between fields see what would be stored.
-    let mut filled = value.clone();
-    fill_defaults(&mut filled);
-    let Value::Object(filled) = &filled else { return Vec::new() };
-    let status = (kind == "Node").then_some(&endpoint::NODE_STATUS);
-    schema::check_object(filled, schema, status, &mut report);
-    metadata::check(kind, filled, &mut report);
+    judge::check_top(object, &mut report);
+    // What would be stored is judged, defaults among it.
+    let mut whole = object.clone();
+    let mut part = |name: &str, schema: &Schema| {
+        let given = match object.get(name) {
+            None | Some(Value::Null) => &Value::Object(Map::new()),
+            Some(value) => value,
+        };
+        let mut stored = read::stored(given, schema, name, &mut report);
+        schema::fill_defaults(&mut stored, schema);
+        judge::judge(&stored, schema, name, &mut report);
+        whole.insert(name.to_owned(), stored);
+    };
+    part("metadata", &metadata::METADATA);
+    part("spec", schema);
+    if let Some(status) = status_of(kind)
+        && object.get("status").is_some_and(|s| !s.is_null())
+    {
+        part("status", status);
+    }
+    metadata::check(kind, &whole, &mut report);
     if kind == "Tier" {
-        policy::system_tier(filled, &mut report);
+        policy::system_tier(&whole, &mut report);
     }
     if kind == "FelixConfiguration" {
-        felix::scope(filled, &mut report);
+        felix::scope(&whole, &mut report);
     }
     let mut problems = report.into_problems();
     problems.sort();
     problems.dedup();
     problems
+}
+
+/// The object as a typed client would write it after reading it, which loses unknown fields, with the defaults of the
+/// schema.
+pub fn as_stored(value: &Value) -> Value {
+    let kind = value["kind"].as_str().unwrap_or("");
+    let (Some(schema), Value::Object(object)) = (schema_of(kind), value) else { return value.clone() };
+    let mut whole = object.clone();
+    let mut nobody = Report::new(Options { schema: false, client: false });
+    for (name, schema) in [("spec", Some(schema)), ("status", status_of(kind))] {
+        let (Some(schema), Some(given @ Value::Object(_))) = (schema, object.get(name)) else { continue };
+        let mut stored = read::stored(given, schema, name, &mut nobody);
+        read::typed(&mut stored, schema);
+        if is_defined(kind) {
+            schema::fill_defaults(&mut stored, schema);
+        }
+        whole.insert(name.to_owned(), stored);
+    }
+    whole.into()
+}
+
+/// False for the kinds that Kubernetes never sees in this form: there is no definition with rules for them.
+fn is_defined(kind: &str) -> bool {
+    !matches!(kind, "Node" | "WorkloadEndpoint" | "Profile")
 }
 
 /// Fills in what the schema of the kind fills in; what is there is kept.
@@ -177,6 +220,17 @@ fn schema_of(kind: &str) -> Option<&'static Schema> {
         "ClusterInformation" => &config::CLUSTER_INFORMATION,
         "KubeControllersConfiguration" => &config::KUBE_CONTROLLERS,
         "FelixConfiguration" => &felix::FELIX,
+        _ => return None,
+    })
+}
+
+/// Table of a kind's status.
+fn status_of(kind: &str) -> Option<&'static Schema> {
+    Some(match kind {
+        "Node" => &status::NODE,
+        "Tier" | "IPPool" => &status::CONDITIONS,
+        "CalicoNodeStatus" => &status::CALICO_NODE_STATUS,
+        "KubeControllersConfiguration" => &status::KUBE_CONTROLLERS,
         _ => return None,
     })
 }

@@ -47,6 +47,8 @@ pub fn from_file(content: &str) -> Result<BTreeMap<String, String>, FileError> {
     // In the order of the sections' first appearance; what stands before any belongs to DEFAULT.
     let mut sections: Vec<(&str, BTreeMap<String, String>)> = vec![("DEFAULT", BTreeMap::new())];
     let mut current = 0;
+    // Settings named "-" are counted instead, from one in each section.
+    let mut count = 0;
     while let Some(line) = lines.next() {
         let number = lines.number;
         let line = line.trim_start();
@@ -57,13 +59,18 @@ pub fn from_file(content: &str) -> Result<BTreeMap<String, String>, FileError> {
             let end = rest.rfind(']').ok_or(FileError::OpenSection { line: number })?;
             let name = rest.get(..end).filter(|name| !name.is_empty());
             let name = name.ok_or(FileError::UnnamedSection { line: number })?;
+            count = 0;
             current = sections.iter().position(|(known, _)| *known == name).unwrap_or_else(|| {
                 sections.push((name, BTreeMap::new()));
                 sections.len() - 1
             });
             continue;
         }
-        let (name, rest) = split_name(line, number)?;
+        let (mut name, rest) = split_name(line, number)?;
+        if name == "-" {
+            count += 1;
+            name = format!("#{count}");
+        }
         let value = read_value(rest, &mut lines)?;
         if let Some((_, settings)) = sections.get_mut(current) {
             settings.insert(name, value);

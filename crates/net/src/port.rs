@@ -76,9 +76,10 @@ impl FromStr for Port {
     fn from_str(text: &str) -> Result<Self, PortParseError> {
         let err = |reason| PortParseError { text: text.to_owned(), reason };
         let number = |t: &str| {
-            t.parse::<u32>()
-                .map_err(|_| err("expected a number"))
-                .and_then(|n| u16::try_from(n).map_err(|_| err("port numbers end at 65535")))
+            if t.is_empty() || !t.bytes().all(|b| b.is_ascii_digit()) {
+                return Err(err("expected a number"));
+            }
+            t.parse::<u16>().map_err(|_| err("port numbers end at 65535"))
         };
         if let Some((first, last)) = text.split_once(':') {
             let (first, last) = (number(first)?, number(last)?);
@@ -147,7 +148,7 @@ mod tests {
             assert_eq!(port, want);
             assert_eq!(port.to_string(), text);
         }
-        for bad in ["", "65536", "2:1", "1:x", "a b"] {
+        for bad in ["", "65536", "2:1", "1:x", "+1:2", "a b"] {
             assert!(bad.parse::<Port>().is_err(), "{bad}");
         }
     }

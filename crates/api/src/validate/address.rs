@@ -2,7 +2,7 @@
 
 use super::format::Format;
 use super::schema::{
-    Default, Report, Schema, anything, boolean, field, formatted, int32, integer, list_of, object as table,
+    Default, Report, Schema, boolean, field, formatted, given, int32, integer, list_of, object as table,
     one_of, text as any_text,
 };
 use super::{has, list, text, truth};
@@ -34,16 +34,16 @@ pub(super) static IP_POOL: Schema = table(&[
         "allowedUses",
         list_of(&one_of(&["Workload", "Tunnel", "LoadBalancer"]).strict()).items(0, 10).unique(),
     ),
-    field("assignmentMode", one_of(&["Automatic", "Manual"])).default(Default::Text("Automatic")),
+    given("assignmentMode", one_of(&["Automatic", "Manual"])).default(Default::Text("Automatic")),
 ])
 .check(pool);
 
 pub(super) static IPAM_CONFIGURATION: Schema = table(&[
     field("strictAffinity", boolean()).always().default(Default::Boolean(false)),
-    field("maxBlocksPerHost", int32().range(0, i64::MAX).schema_range(0, 1_000_000))
+    field("maxBlocksPerHost", int32().range(0, i32::MAX as i64).schema_range(0, 1_000_000))
         .default(Default::Integer(0)),
     field("autoAllocateBlocks", boolean()).always().default(Default::Boolean(true)),
-    field("kubeVirtVMAddressPersistence", one_of(&["Enabled", "Disabled"])),
+    given("kubeVirtVMAddressPersistence", one_of(&["Enabled", "Disabled"])),
     field("ipCooldownSeconds", int32().schema_range(0, 1200)),
 ])
 .check(ipam_configuration);
@@ -52,11 +52,13 @@ pub(super) static BLOCK_AFFINITY: Schema = table(&[
     field("state", one_of(&["", "confirmed", "pending", "pendingDeletion"])).always().required(),
     field("node", any_text()).always().required(),
     field("type", any_text()),
-    field("cidr", any_text().schema_format(Format::StrictCidr)).always().required(),
-    field("deleted", anything()).default(Default::Boolean(false)),
+    field("cidr", any_text().schema_format(Format::StrictCidr).client_format(Format::Net))
+        .always()
+        .required(),
+    field("deleted", boolean()).always().default(Default::Boolean(false)),
 ])
 .check(|map, path, report| {
-    if map.get("deleted").is_some_and(|d| d == true || d == "true") {
+    if truth(map, "deleted") {
         report.form(format!("{path}.deleted"), "is set by the system while it deletes; it cannot be written");
     }
 });
@@ -126,6 +128,9 @@ fn pool(map: &Map, path: &str, report: &mut Report) {
         );
     }
     let Some(cidr) = pool_cidr(map) else { return };
+    if cidr.to_canonical() != cidr {
+        report.schema(at("cidr"), format!("is IPv4 in the form of IPv6; write {}", cidr.to_canonical()));
+    }
     let link_local = match cidr.family() {
         Family::V4 => "169.254.0.0/16",
         Family::V6 => "fe80::/10",

@@ -2,8 +2,8 @@
 
 use super::format::{self, Format};
 use super::schema::{
-    Default, Report, Schema, as_number, boolean, duration_text, field, formatted, int32, integer, list_of,
-    object as table, one_of, text as any_text, within,
+    Default, Report, Schema, as_number, boolean, duration_text, field, formatted, given, int32, integer,
+    list_of, object as table, one_of, text as any_text, within,
 };
 use super::{has, list, object, text, truth};
 use crate::Map;
@@ -21,18 +21,18 @@ const PASSWORD: Schema = table(&[field(
     table(&[
         field("name", any_text()).default(Default::Text("")),
         field("key", any_text()).always().required(),
-        field("optional", boolean()),
+        given("optional", boolean()),
     ]),
 )]);
 
 pub(super) static BGP_CONFIGURATION: Schema = table(&[
     field("logSeverityScreen", LOG_LEVEL).default(Default::Text("Info")),
-    field("nodeToNodeMeshEnabled", boolean()),
-    field("asNumber", as_number()),
+    given("nodeToNodeMeshEnabled", boolean()),
+    given("asNumber", as_number()),
     field("serviceLoadBalancerIPs", RANGES),
     field("serviceExternalIPs", RANGES),
     field("serviceClusterIPs", RANGES),
-    field("serviceLoadBalancerAggregation", SWITCH).default(Default::Text("Enabled")),
+    given("serviceLoadBalancerAggregation", SWITCH).default(Default::Text("Enabled")),
     field(
         "communities",
         list_of(&table(&[
@@ -45,20 +45,20 @@ pub(super) static BGP_CONFIGURATION: Schema = table(&[
         "prefixAdvertisements",
         list_of(&table(&[
             field("cidr", formatted(Format::Net).schema_format(Format::StrictCidr)),
-            field("communities", list_of(&any_text()).items(0, 50)),
+            given("communities", list_of(&any_text()).items(0, 50)).needed(),
         ]))
         .items(0, 500),
     ),
     field("listenPort", within(0, 65535)),
     field("nodeMeshPassword", PASSWORD),
     field("nodeMeshMaxRestartTime", duration_text()),
-    field("bindMode", one_of(&["None", "NodeIP"])),
+    given("bindMode", one_of(&["None", "NodeIP"])),
     field("ignoredInterfaces", list_of(&formatted(Format::IgnoredInterface)).unique()),
     field("localWorkloadPeeringIPV4", formatted(Format::IpOf(Family::V4))),
     field("localWorkloadPeeringIPV6", formatted(Format::IpOf(Family::V6))),
-    field("programClusterRoutes", one_of(&["Enabled", "Disabled", "EnabledIPIPOnly", "EnabledNoEncapOnly"])),
-    field("ipv4NormalRoutePriority", PRIORITY),
-    field("ipv6NormalRoutePriority", PRIORITY),
+    given("programClusterRoutes", one_of(&["Enabled", "Disabled", "EnabledIPIPOnly", "EnabledNoEncapOnly"])),
+    given("ipv4NormalRoutePriority", PRIORITY),
+    given("ipv6NormalRoutePriority", PRIORITY),
 ])
 .check(configuration);
 
@@ -93,7 +93,7 @@ fn configuration(map: &Map, path: &str, report: &mut Report) {
         }
         let values = advertisement["communities"].as_array().map_or(&[][..], Vec::as_slice);
         if values.is_empty() {
-            report.form(format!("{path}.communities"), "is missing; name at least one");
+            report.client(format!("{path}.communities"), "is empty; name at least one");
         }
         for (j, value) in values.iter().enumerate() {
             let value = value.as_str().unwrap_or("");
@@ -122,20 +122,20 @@ pub(super) static BGP_PEER: Schema = table(&[
     field("nodeSelector", SELECTOR),
     field("peerIP", formatted(Format::IpPort).max_len(64)),
     field("asNumber", as_number()),
-    field("localASNumber", as_number()),
+    given("localASNumber", as_number()),
     field("peerSelector", SELECTOR),
     field("keepOriginalNextHop", boolean()),
-    field("nextHopMode", one_of(&["Auto", "Self", "Keep"])),
+    given("nextHopMode", one_of(&["Auto", "Self", "Keep"])),
     field("password", PASSWORD),
     field("sourceAddress", one_of(&["UseNodeIP", "None"])),
     field("maxRestartTime", duration_text()),
     field("keepaliveTime", duration_text()),
-    field("numAllowedLocalASNumbers", int32()),
-    field("ttlSecurity", within(0, 255)),
+    given("numAllowedLocalASNumbers", int32()),
+    given("ttlSecurity", within(0, 255)),
     field("reachableBy", formatted(Format::Ip).max_len(64)),
     field("filters", list_of(&formatted(Format::Name))),
     field("localWorkloadSelector", SELECTOR),
-    field("reversePeering", one_of(&["Auto", "Manual"])),
+    given("reversePeering", one_of(&["Auto", "Manual"])),
 ])
 .check(peer);
 
@@ -185,11 +185,12 @@ fn peer(map: &Map, path: &str, report: &mut Report) {
 const COMMUNITY: Schema = any_text().max_len(32).schema_format(Format::Community);
 const OPERATION: Schema = table(&[
     field("addCommunity", table(&[field("value", COMMUNITY).needed()])),
-    field("prependASPath", table(&[field("prefix", list_of(&as_number()).items(1, 10)).needed()])),
+    field("prependASPath", table(&[given("prefix", list_of(&as_number()).items(1, 10)).needed()])),
     field("setPriority", table(&[field("value", PRIORITY).needed()])),
 ])
 .check(|map, path, report| {
-    let count = map.values().filter(|v| !v.is_null()).count();
+    let operations = ["addCommunity", "prependASPath", "setPriority"];
+    let count = operations.iter().filter(|operation| has(map, operation)).count();
     if count != 1 {
         report.schema(path, format!("holds {count} operations, exactly one is needed"));
     }
@@ -210,15 +211,15 @@ macro_rules! filter_fields {
             ),
             field(
                 "prefixLength",
-                table(&[field("min", integer().range(0, $bits)), field("max", integer().range(0, $bits))]),
+                table(&[given("min", integer().range(0, $bits)), given("max", integer().range(0, $bits))]),
             ),
             field("source", one_of(&["RemotePeers"]).strict()),
             field("interface", formatted(Format::InterfaceGlob).max_len(15)),
             field("matchOperator", one_of(&["Equal", "NotEqual", "In", "NotIn"])),
             field("peerType", one_of(&["eBGP", "iBGP"]).strict()),
-            field("communities", table(&[field("values", list_of(&COMMUNITY).items(1, 1)).needed()])),
+            field("communities", table(&[given("values", list_of(&COMMUNITY).items(1, 1)).needed()])),
             field("asPathPrefix", list_of(&as_number())),
-            field("priority", PRIORITY),
+            given("priority", PRIORITY),
             field("operations", list_of(&OPERATION).items(1, 10)),
         ]
     };

@@ -3,8 +3,8 @@
 use super::endpoint::LISTEN_PORT;
 use super::format::Format;
 use super::schema::{
-    Default, Report, Schema, boolean, duration_text, field, formatted, integer, list_of, object as table,
-    one_of, text as any_text, texts,
+    Default, Report, Schema, boolean, duration_text, field, formatted, given, integer, list_of,
+    object as table, one_of, text as any_text, texts,
 };
 use super::{has, list, text};
 use crate::Map;
@@ -13,14 +13,14 @@ pub(super) static CLUSTER_INFORMATION: Schema = table(&[
     field("clusterGUID", any_text()),
     field("clusterType", any_text()),
     field("calicoVersion", any_text()),
-    field("datastoreReady", boolean()),
+    given("datastoreReady", boolean()),
     field("variant", any_text()),
 ]);
 
 pub(super) static CALICO_NODE_STATUS: Schema = table(&[
     field("node", formatted(Format::Name)),
     field("classes", list_of(&one_of(&["Agent", "BGP", "Routes"])).strict_unique()),
-    field("updatePeriodSeconds", integer().range(0, 86400)),
+    given("updatePeriodSeconds", integer().range(0, 86400)),
 ])
 .check(node_status);
 
@@ -55,11 +55,13 @@ const HOST_ENDPOINTS: Schema = table(&[
     ),
 ]);
 
-pub(super) static KUBE_CONTROLLERS: Schema = table(&[
+pub(super) static KUBE_CONTROLLERS: Schema = KUBE_CONTROLLERS_SPEC;
+
+pub(super) const KUBE_CONTROLLERS_SPEC: Schema = table(&[
     field("logSeverityScreen", one_of(&["None", "Debug", "Info", "Warning", "Error", "Fatal", "Panic"])),
     field("healthChecks", SWITCH).default(Default::Text("Enabled")),
     field("etcdV3CompactionPeriod", duration_text()),
-    field("prometheusMetricsPort", integer().schema_range(0, 65535)),
+    given("prometheusMetricsPort", integer().schema_range(0, 65535)),
     field(
         "controllers",
         table(&[
@@ -87,5 +89,5 @@ pub(super) static KUBE_CONTROLLERS: Schema = table(&[
             ),
         ]),
     ),
-    field("debugProfilePort", LISTEN_PORT),
+    given("debugProfilePort", LISTEN_PORT),
 ]);

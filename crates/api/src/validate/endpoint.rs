@@ -2,10 +2,10 @@
 
 use super::format::Format;
 use super::schema::{
-    Report, Schema, anything, as_number, field, formatted, integer, list_of, object as table, protocol,
-    text as any_text, within,
+    Report, Schema, as_number, dscp, field, formatted, given, int32, integer, list_of, object as table,
+    protocol, text as any_text, within,
 };
-use super::{list, object, text};
+use super::{has, list, object, text};
 use crate::{IntOrString, Map};
 use serde_json::Value;
 use tortie_net::{Cidr, Family};
@@ -77,7 +77,26 @@ pub(super) static WORKLOAD_ENDPOINT: Schema = table(&[
     field("mac", formatted(Format::Mac)),
     field("ports", list_of(&WORKLOAD_PORT)),
     field("allowSpoofedSourcePrefixes", list_of(&formatted(Format::Cidr))),
-    field("qosControls", anything()),
+    field(
+        "qosControls",
+        table(&[
+            field("ingressBandwidth", integer()),
+            field("ingressBurst", integer()),
+            field("ingressPeakrate", integer()),
+            field("ingressMinburst", integer()),
+            field("egressBandwidth", integer()),
+            field("egressBurst", integer()),
+            field("egressPeakrate", integer()),
+            field("egressMinburst", integer()),
+            field("ingressPacketRate", integer()),
+            field("ingressPacketBurst", integer()),
+            field("egressPacketRate", integer()),
+            field("egressPacketBurst", integer()),
+            field("ingressMaxConnections", integer()),
+            field("egressMaxConnections", integer()),
+            field("dscp", dscp()),
+        ]),
+    ),
 ])
 .check(workload);
 
@@ -143,7 +162,7 @@ pub(super) static NODE: Schema = table(&[
     field(
         "bgp",
         table(&[
-            field("asNumber", as_number()),
+            given("asNumber", as_number()),
             field("ipv4Address", formatted(Format::CidrOf(Family::V4))),
             field("ipv6Address", formatted(Format::CidrOf(Family::V6))),
             field("ipv4IPIPTunnelAddr", IPV4),
@@ -164,18 +183,13 @@ pub(super) static NODE: Schema = table(&[
     ),
 ])
 .check(|map, path, report| {
-    let said = |bgp: &Map| bgp.values().any(|v| !v.is_null() && v.as_str() != Some(""));
+    const BGP: [&str; 5] =
+        ["asNumber", "ipv4Address", "ipv6Address", "ipv4IPIPTunnelAddr", "routeReflectorClusterID"];
+    let said = |bgp: &Map| BGP.iter().any(|field| has(bgp, field));
     if object(map, "bgp").is_some_and(|bgp| !said(bgp)) {
         report.form(format!("{path}.bgp"), "must not be empty; remove it");
     }
 });
 
-/// What a node reports.
-pub(super) static NODE_STATUS: Schema = table(&[
-    field("wireguardPublicKey", formatted(Format::WireguardKey)),
-    field("wireguardPublicKeyV6", formatted(Format::WireguardKey)),
-    field("podCIDRs", list_of(&any_text())),
-]);
-
 /// Port of a service on each node.
-pub(super) const LISTEN_PORT: Schema = integer().range(0, 65535);
+pub(super) const LISTEN_PORT: Schema = int32().schema_range(0, 65535);

@@ -76,6 +76,10 @@ pub(super) enum Format {
     HealthName,
     /// Label of DNS, at most 46 characters.
     Region,
+    /// Type of a condition: a key as labels have.
+    ConditionType,
+    /// Reason of a condition: a word.
+    ConditionReason,
 }
 
 /// Longest name of an object.
@@ -176,18 +180,18 @@ impl Format {
                 return net(text, if let Self::NetOf(f) = self { Some(f) } else { None });
             }
             Self::Regex => {
-                return regex_syntax::parse(text)
-                    .map(|_| ())
-                    .map_err(|e| format!("is no regular expression: {}", first_line(&e.to_string())));
+                return super::pattern::check(text)
+                    .map_err(|reason| format!("{text:?} is no regular expression: {reason}"));
             }
             Self::Name => is_subdomain(text),
             Self::ContainerId => {
                 chars(text, usize::MAX, "-") && !text.starts_with('-') && !text.ends_with('-')
             }
             Self::PortName => is_port_name(text),
-            Self::Cidr => text.parse::<Cidr>().is_ok(),
-            Self::CidrOf(family) => text.parse::<Cidr>().is_ok_and(|c| c.family() == family),
-            Self::StrictCidr => text.contains('/') && text.parse::<Cidr>().is_ok(),
+            // Nothing is no address, and passes; where something is needed, it is said.
+            Self::Cidr => text.is_empty() || text.parse::<Cidr>().is_ok(),
+            Self::CidrOf(family) => text.parse::<Cidr>().is_ok_and(|c| c.to_canonical().family() == family),
+            Self::StrictCidr => text.contains('/') && without_leading_zeros(text).parse::<Cidr>().is_ok(),
             Self::Ip => ip(text).is_some(),
             Self::IpOf(family) => ip(text).is_some_and(|a| Family::of(a) == family),
             Self::IpPort => ip_port(text).is_some(),
@@ -218,6 +222,12 @@ impl Format {
             Self::Dscp => is_dscp(text),
             Self::HealthName => chars(text, usize::MAX, "_ -"),
             Self::Region => is_dns_label(text) && text.len() <= MAX_LABEL - "openstack-region-".len(),
+            Self::ConditionType => qualified_name(text).is_ok(),
+            Self::ConditionReason => {
+                chars(text, 1024, "_,:")
+                    && text.starts_with(|c: char| c.is_ascii_alphabetic())
+                    && !text.ends_with([',', ':'])
+            }
             Self::Labels | Self::InterfaceKeys | Self::Annotations => true,
         };
         if good { Ok(()) } else { Err(format!("{text:?} is not {}", self.expected())) }
@@ -281,6 +291,8 @@ impl Format {
             Self::Dscp => "a DSCP: 0 to 63, or a name like EF or AF41",
             Self::HealthName => "a name: use letters, digits, \"_\", \"-\" and spaces",
             Self::Region => "a region: a DNS label of at most 46 characters",
+            Self::ConditionType => "the type of a condition, like Ready or example.com/Ready",
+            Self::ConditionReason => "a reason: one word of letters, digits, \"_\", \",\" and \":\"",
             Self::Labels | Self::InterfaceKeys | Self::Annotations => "a mapping",
         }
     }
@@ -300,15 +312,29 @@ impl Format {
     }
 }
 
-fn first_line(text: &str) -> &str {
-    text.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or(text)
+/// The API server does not mind `010.0.0.0/8`; what else reads it does.
+fn without_leading_zeros(text: &str) -> String {
+    let part = |part: &str| match part.trim_start_matches('0') {
+        rest if rest.starts_with(|c: char| c.is_ascii_digit()) => rest.to_owned(),
+        rest => format!("0{rest}"),
+    };
+    match text.split_once('/') {
+        Some((address, len)) if !address.contains(':') => {
+            let parts: Vec<String> = address.split('.').map(part).collect();
+            format!("{}/{len}", parts.join("."))
+        }
+        _ => text.to_owned(),
+    }
 }
 
 fn net(text: &str, family: Option<Family>) -> Result<(), String> {
+    if text.is_empty() {
+        return Ok(());
+    }
     let Some((address, net)) = address_and_net(text) else {
         return Err(format!("{text:?} is not {}", Format::Net.expected()));
     };
-    if let Some(family) = family.filter(|f| net.family() != *f) {
+    if let Some(family) = family.filter(|f| net.to_canonical().family() != *f) {
         return Err(format!("{text:?} is not of {family}"));
     }
     if net.addr() != address {
@@ -324,14 +350,15 @@ fn is_port_name(text: &str) -> bool {
         && text.bytes().any(|b| b.is_ascii_lowercase())
 }
 
-/// Six, eight or twenty bytes, as `aa:bb:...`, `aa-bb-...` or `aabb.ccdd...`.
+/// Six, eight or twenty bytes, as `aa:bb:...`, `aa-bb-...`, `aabb.ccdd...` or `aabb...`.
 fn is_hardware_address(text: &str) -> bool {
     let (separator, digits) = match text {
-        _ if text.contains(':') => (':', 2),
-        _ if text.contains('-') => ('-', 2),
-        _ => ('.', 4),
+        _ if text.contains(':') => (":", 2),
+        _ if text.contains('-') => ("-", 2),
+        _ if text.contains('.') => (".", 4),
+        _ => ("", text.len()),
     };
-    let parts: Vec<&str> = text.split(separator).collect();
+    let parts: Vec<&str> = if separator.is_empty() { vec![text] } else { text.split(separator).collect() };
     matches!(parts.len() * digits, 12 | 16 | 40)
         && parts.iter().all(|p| p.len() == digits && p.bytes().all(|b| b.is_ascii_hexdigit()))
 }

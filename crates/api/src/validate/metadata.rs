@@ -1,10 +1,12 @@
 //! Names, labels and annotations.
 
 use super::format::{self, MAX_LABEL, MAX_NAME, is_dns_label, is_subdomain};
-use super::schema::{Report, Schema, field, object as table, text as any_text, texts};
+use super::schema::{
+    Report, Schema, anything, boolean, field, given, integer, list_of, object as table, text as any_text,
+    texts, time,
+};
 use super::{object, text};
 use crate::Map;
-use serde_json::Value;
 
 /// All annotations of an object together, in bytes.
 const MAX_ANNOTATIONS: usize = 256 << 10;
@@ -16,6 +18,26 @@ pub(super) static METADATA: Schema = table(&[
     field("namespace", any_text()),
     field("labels", texts()),
     field("annotations", texts()),
+    // What the datastore writes.
+    field("uid", any_text()),
+    field("resourceVersion", any_text()),
+    field("selfLink", any_text()),
+    field("generation", integer()),
+    field("creationTimestamp", time()),
+    given("deletionTimestamp", time()),
+    given("deletionGracePeriodSeconds", integer()),
+    field("finalizers", list_of(&any_text())),
+    field("ownerReferences", list_of(&OWNER)),
+    field("managedFields", anything()),
+]);
+
+const OWNER: Schema = table(&[
+    field("apiVersion", any_text()),
+    field("kind", any_text()),
+    field("name", any_text()),
+    field("uid", any_text()),
+    given("controller", boolean()),
+    given("blockOwnerDeletion", boolean()),
 ]);
 
 /// Checks the metadata of an object of a kind.
@@ -89,14 +111,9 @@ pub(super) fn labels(map: &Map, path: &str, report: &mut Report) {
         if let Err(message) = format::qualified_name(key) {
             report.form(&*path, message);
         }
-        match value {
-            Value::String(value) => {
-                if let Err(message) = format::label_value(value) {
-                    report.form(path, message);
-                }
-            }
-            Value::Null => {}
-            other => report.form(path, format!("is {other}, but text is needed: write \"{other}\"")),
+        // Another type was refused while it was read.
+        if let Some(Err(message)) = value.as_str().map(format::label_value) {
+            report.form(path, message);
         }
     }
 }
@@ -108,12 +125,7 @@ pub(super) fn annotations(map: &Map, path: &str, report: &mut Report) {
         if let Err(message) = format::qualified_name(&key.to_ascii_lowercase()) {
             report.form(format!("{path}[{key}]"), message);
         }
-        match value {
-            Value::String(value) => size += key.len() + value.len(),
-            Value::Null => {}
-            other => report
-                .form(format!("{path}[{key}]"), format!("is {other}, but text is needed: write \"{other}\"")),
-        }
+        size += key.len() + value.as_str().map_or(0, str::len);
     }
     if size > MAX_ANNOTATIONS {
         report.form(path, format!("has {size} bytes, at most {MAX_ANNOTATIONS} are allowed"));

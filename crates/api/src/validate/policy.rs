@@ -2,8 +2,8 @@
 
 use super::format::Format;
 use super::schema::{
-    Default, Field, Report, Schema, boolean, field, formatted, integer, list_of, number, object as table,
-    one_of, port, protocol, text as any_text, texts,
+    Default, Field, Report, Schema, boolean, field, formatted, given, int32, integer, list_of, number,
+    number_or_text, object as table, one_of, port, protocol, text as any_text, texts,
 };
 use super::{has, list, object, text, truth};
 use crate::{IntOrString, Map};
@@ -17,13 +17,13 @@ const MAX_NETS: usize = 256;
 const MAX_PORTS: usize = 50;
 
 const SELECTOR: Schema = formatted(Format::Selector).max_len(MAX_SELECTOR);
-const ORDER: Field = field("order", number());
+const ORDER: Field = given("order", number());
 const TIER_FIELD: Field = field("tier", formatted(Format::Name)).default(Default::Text("default"));
-const TYPES: Field = field("types", list_of(&one_of(&["Ingress", "Egress"])).items(1, 2).strict_unique());
+const TYPES: Field = given("types", list_of(&one_of(&["Ingress", "Egress"])).items(0, 2).strict_unique());
 const HINTS: Field =
-    field("performanceHints", list_of(&one_of(&["AssumeNeededOnEveryNode"]).strict()).strict_unique());
-const INGRESS: Field = field("ingress", list_of(&RULE).items(0, MAX_RULES));
-const EGRESS: Field = field("egress", list_of(&RULE).items(0, MAX_RULES));
+    given("performanceHints", list_of(&one_of(&["AssumeNeededOnEveryNode"]).strict()).strict_unique());
+const INGRESS: Field = given("ingress", list_of(&RULE).items(0, MAX_RULES));
+const EGRESS: Field = given("egress", list_of(&RULE).items(0, MAX_RULES));
 const SELECTOR_FIELD: Field = field("selector", SELECTOR);
 const ACCOUNTS: Field = field("serviceAccountSelector", SELECTOR);
 const NAMESPACES: Field = field("namespaceSelector", SELECTOR);
@@ -71,10 +71,10 @@ pub(super) static STAGED_GLOBAL_NETWORK_POLICY: Schema = table(&[
 .check(staged_global);
 pub(super) static STAGED_KUBERNETES_NETWORK_POLICY: Schema = table(&[
     STAGED,
-    field("podSelector", LABEL_SELECTOR),
-    field("ingress", list_of(&KUBERNETES_RULE)),
-    field("egress", list_of(&KUBERNETES_RULE)),
-    field("policyTypes", list_of(&any_text())),
+    given("podSelector", LABEL_SELECTOR),
+    given("ingress", list_of(&KUBERNETES_RULE)),
+    given("egress", list_of(&KUBERNETES_RULE)),
+    given("policyTypes", list_of(&any_text()).items(0, 2)),
 ])
 .check(staged_kubernetes);
 pub(super) static PROFILE: Schema = table(&[
@@ -84,7 +84,7 @@ pub(super) static PROFILE: Schema = table(&[
 ]);
 pub(super) static TIER: Schema = table(&[
     ORDER,
-    field("defaultAction", one_of(&["Deny", "Pass"]).strict()).default(Default::Text("Deny")),
+    given("defaultAction", one_of(&["Deny", "Pass"]).strict()).default(Default::Text("Deny")),
 ]);
 
 const LABEL_SELECTOR: Schema = table(&[
@@ -104,8 +104,8 @@ const KUBERNETES_PEER: Schema = table(&[
     field(
         "ipBlock",
         table(&[
-            field("cidr", any_text().schema_format(Format::StrictCidr)).always().required(),
-            field("except", list_of(&any_text().schema_format(Format::StrictCidr))),
+            field("cidr", any_text().client_format(Format::StrictCidr)).always().required(),
+            field("except", list_of(&any_text().client_format(Format::StrictCidr))),
         ]),
     ),
 ]);
@@ -115,14 +115,14 @@ const KUBERNETES_RULE: Schema = table(&[
     field(
         "ports",
         list_of(&table(&[
-            field("protocol", one_of(&["TCP", "UDP", "SCTP"])),
-            field("port", port()),
-            field("endPort", integer()),
+            given("protocol", any_text()),
+            given("port", number_or_text()),
+            given("endPort", int32()),
         ])),
     ),
 ]);
 
-const ICMP: Schema = table(&[field("type", integer().range(0, 254)), field("code", integer().range(0, 255))])
+const ICMP: Schema = table(&[given("type", integer().range(0, 254)), given("code", integer().range(0, 255))])
     .check(|map, path, report| {
         if has(map, "code") && !has(map, "type") {
             report.schema(format!("{path}.code"), "needs a type");
@@ -168,7 +168,7 @@ const HTTP: Schema = table(&[
 
 pub(super) static RULE: Schema = table(&[
     field("action", one_of(&["Allow", "Deny", "Log", "Pass"])).always().required(),
-    field("ipVersion", integer().words(&["4", "6"])),
+    given("ipVersion", integer().words(&["4", "6"])),
     field("protocol", protocol()),
     field("icmp", ICMP),
     field("notProtocol", protocol()),
@@ -313,6 +313,10 @@ fn rule_nets(map: &Map, path: &str, report: &mut Report) {
             for (i, net) in nets.iter().enumerate() {
                 let Some(net) = net.as_str() else { continue };
                 let path = format!("{path}[{i}]");
+                if net.is_empty() {
+                    report.form(path, "is empty; remove it");
+                    continue;
+                }
                 let cidr = match net.parse::<Cidr>() {
                     Ok(cidr) if net.contains('/') => cidr,
                     Ok(cidr) => {
@@ -322,7 +326,7 @@ fn rule_nets(map: &Map, path: &str, report: &mut Report) {
                     // Said by the format.
                     Err(_) => continue,
                 };
-                let family = cidr.family();
+                let family = cidr.to_canonical().family();
                 if key == "notNets" && cidr.is_any() && (family == Family::V6 || net == "0.0.0.0/0") {
                     report.form(&*path, format!("{net} excludes everything, so the rule matches nothing"));
                 }
@@ -399,25 +403,35 @@ fn global_schema(map: &Map, path: &str, report: &mut Report) {
 }
 
 /// A staged deletion says nothing but what it deletes.
-fn only(map: &Map, keys: &[&str], path: &str, report: &mut Report) {
-    let said = map.iter().any(|(key, value)| {
-        let empty = match value {
-            Value::Null | Value::Bool(false) => true,
-            Value::String(text) => text.is_empty(),
-            Value::Array(items) => items.is_empty(),
-            Value::Object(map) => map.is_empty(),
-            _ => false,
-        };
-        !empty && !keys.contains(&key.as_str())
+fn only_tier(map: &Map, path: &str, report: &mut Report) {
+    let said = STAGED_FIELDS.iter().any(|field| match map.get(*field) {
+        None | Some(Value::Bool(false)) => false,
+        Some(Value::String(text)) => !text.is_empty(),
+        Some(_) => true,
     });
     if said {
         report.form(path, "must hold nothing but tier and stagedAction where stagedAction is Delete");
     }
 }
 
+/// What a policy that is to be staged says about its effect.
+const STAGED_FIELDS: [&str; 11] = [
+    "order",
+    "ingress",
+    "egress",
+    "selector",
+    "types",
+    "doNotTrack",
+    "preDNAT",
+    "applyOnForward",
+    "serviceAccountSelector",
+    "namespaceSelector",
+    "performanceHints",
+];
+
 fn staged_namespaced(map: &Map, path: &str, report: &mut Report) {
     if text(map, "stagedAction") == "Delete" {
-        only(map, &["stagedAction", "tier"], path, report);
+        only_tier(map, path, report);
     } else {
         rules(map, path, false, report);
     }
@@ -427,7 +441,7 @@ fn staged_namespaced(map: &Map, path: &str, report: &mut Report) {
 
 fn staged_global(map: &Map, path: &str, report: &mut Report) {
     if text(map, "stagedAction") == "Delete" {
-        only(map, &["stagedAction", "tier"], path, report);
+        only_tier(map, path, report);
     } else {
         rules(map, path, true, report);
     }
@@ -436,33 +450,47 @@ fn staged_global(map: &Map, path: &str, report: &mut Report) {
 
 fn staged_kubernetes(map: &Map, path: &str, report: &mut Report) {
     if text(map, "stagedAction") == "Delete" {
-        only(map, &["stagedAction"], path, report);
+        let selector = object(map, "podSelector");
+        let selects = selector.is_some_and(|s| has(s, "matchLabels") || has(s, "matchExpressions"));
+        if selects || ["ingress", "egress", "policyTypes"].iter().any(|key| has(map, key)) {
+            report.form(path, "must hold nothing but stagedAction where that is Delete");
+        }
         return;
     }
     for key in ["ingress", "egress"] {
         for (i, rule) in list(map, key).iter().enumerate() {
             let ports = rule.get("ports").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-            for (j, port) in ports.iter().enumerate() {
-                let path = format!("{path}.{key}[{i}].ports[{j}]");
-                let (first, last) = (port["port"].as_i64(), port["endPort"].as_i64());
-                match (first, last) {
-                    (Some(first), Some(last)) if last < first => {
-                        report.form(
-                            format!("{path}.endPort"),
-                            format!("is {last}, below the first port {first}"),
-                        );
-                    }
-                    (_, Some(last)) if !(1..=65535).contains(&last) => {
-                        report.form(format!("{path}.endPort"), "is not between 1 and 65535");
-                    }
-                    (None, Some(_))
-                        if port["port"].is_string()
-                            && port["port"].as_str().is_some_and(|p| p.parse::<u16>().is_err()) =>
-                    {
-                        report.form(format!("{path}.endPort"), "needs a port by number");
-                    }
-                    _ => {}
-                }
+            for (j, port) in ports.iter().filter_map(Value::as_object).enumerate() {
+                kubernetes_port(port, &format!("{path}.{key}[{i}].ports[{j}]"), report);
+            }
+        }
+    }
+}
+
+/// A port of a Kubernetes rule: one or a range, of a protocol with ports.
+fn kubernetes_port(port: &Map, path: &str, report: &mut Report) {
+    if has(port, "protocol") && !["TCP", "UDP", "SCTP"].contains(&text(port, "protocol")) {
+        report.client(format!("{path}.protocol"), "must be TCP, UDP or SCTP");
+    }
+    let last = port.get("endPort").and_then(Value::as_i64);
+    let Some(first) = port.get("port") else {
+        if last.is_some() {
+            report.client(format!("{path}.endPort"), "needs port");
+        }
+        return;
+    };
+    let first = first.as_str().map_or_else(|| first.to_string(), str::to_owned);
+    let range = last.map_or_else(|| first.clone(), |last| format!("{first}:{last}"));
+    match range.parse::<Port>() {
+        Err(error) if last.is_some() => report.form(format!("{path}.endPort"), error.to_string()),
+        Err(error) => report.form(format!("{path}.port"), error.to_string()),
+        Ok(Port::Range(range)) if range.first == 0 => {
+            report.client(format!("{path}.port"), "ports begin at 1");
+        }
+        Ok(Port::Range(_)) => {}
+        Ok(Port::Named(name)) => {
+            if let Err(message) = Format::PortName.check(&name) {
+                report.client(format!("{path}.port"), message);
             }
         }
     }

@@ -1,5 +1,7 @@
 //! What is accepted and refused, by layer.
 
+mod stored;
+
 use super::*;
 use serde_json::json;
 
@@ -134,7 +136,7 @@ fn sides_of_rules() {
     source(json!({"nets": ["10.0.0.0/8", "fd00::/8"]}), Form, ".nets");
     source(json!({"nets": ["10.0.0.0/8"], "notNets": ["fd00::/8"]}), Form, ".notNets");
     source(json!({"notNets": ["0.0.0.0/0"]}), Form, ".notNets[0]");
-    source(json!({"nets": ["10.0.0.0/8", "10.0.0.0/8"]}), Schema, ".nets[1]");
+    source(json!({"nets": ["10.0.0.0/8", "10.0.0.0/8"]}), Client, ".nets[1]");
     source(json!({"selector": "a =="}), Form, ".selector");
     source(json!({"selector": "global()"}), Schema, ".selector");
     source(json!({"namespaceSelector": "global() || a == 'b'"}), Form, ".namespaceSelector");
@@ -264,7 +266,7 @@ fn staged_kubernetes_policies() {
     judge(
         KIND,
         json!({"egress": [{"to": [{"ipBlock": {"cidr": "10.0.0.0"}}]}]}),
-        Schema,
+        Client,
         "spec.egress[0].to[0].ipBlock.cidr",
     );
 }
@@ -387,7 +389,7 @@ fn address_kinds() {
     for kind in ["NetworkSet", "GlobalNetworkSet"] {
         judge(kind, json!({"nets": ["10.0.0.1", "10.0.0.1/8", "fd00::/8"]}), Nobody, "");
         judge(kind, json!({"nets": ["10.0.0.0/33"]}), Form, "spec.nets[0]");
-        judge(kind, json!({"nets": ["10.0.0.1", "10.0.0.1"]}), Schema, "spec.nets[1]");
+        judge(kind, json!({"nets": ["10.0.0.1", "10.0.0.1"]}), Client, "spec.nets[1]");
     }
     judge("IPReservation", json!({"reservedCIDRs": ["10.0.0.0/30"]}), Nobody, "");
     judge("IPReservation", json!({"reservedCIDRs": ["10.0.0.1"]}), Schema, "spec.reservedCIDRs[0]");
@@ -632,20 +634,21 @@ fn configurations() {
         (json!({"goGCThreshold": -2}), Form),
         (json!({"mtuIfacePattern": "("}), Form),
         (json!({"bpfLogFilters": {"eth 0": "tcp"}}), Form),
-        (json!({"failsafeInboundHostPorts": [{"protocol": "tcp", "port": 22}]}), Form),
+        (json!({"failsafeInboundHostPorts": [{"protocol": "tcp", "port": 22}]}), Client),
+        (json!({"nodeSelector": "has("}), Client),
+        (json!({"serviceLoopPrevention": "drop"}), Form),
+        (json!({"bpfPSNATPorts": "http_x"}), Form),
+        (json!({"iptablesBackend": ""}), Schema),
         (json!({"openstackRegion": "A"}), Form),
         (json!({"featureDetectOverride": "A=maybe"}), Schema),
         (json!({"logActionRateLimit": "0/second"}), Schema),
         (json!({"bpfConntrackTimeouts": {"udpTimeout": "soon"}}), Schema),
         (json!({"externalNodesList": ["fd00::/8"]}), Form),
-        (json!({"istioDSCPMark": 64}), Form),
+        (json!({"istioDSCPMark": 64}), Client),
     ] {
         let value = thing(FELIX, spec.clone());
-        assert_eq!(
-            (!paths(&value, FORM).is_empty(), !paths(&value, SCHEMA).is_empty()),
-            (by == Form, true),
-            "{spec}"
-        );
+        let refused = [FORM, SCHEMA, Options::ALL].map(|options| !paths(&value, options).is_empty());
+        assert_eq!(refused, [by == Form, by != Client, true], "{spec}");
     }
     let mut scoped = thing(FELIX, json!({"nodeSelector": "has(a)"}));
     scoped["metadata"]["name"] = json!("node.n1");

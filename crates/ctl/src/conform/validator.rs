@@ -2,7 +2,7 @@
 
 use super::{Answer, error, only, skip, text};
 use serde_json::Value;
-use tortie_api::validate::{Options, fill_defaults, validate_value};
+use tortie_api::validate::{Options, as_stored, validate_value};
 
 /// Answers one request.
 pub(crate) fn answer(request: &Value) -> Answer {
@@ -15,11 +15,7 @@ pub(crate) fn answer(request: &Value) -> Answer {
             let problems = validate_value(resource, Options { schema, client: false });
             if problems.is_empty() { Answer::new() } else { error(describe(resource, &problems)) }
         }
-        "default" => {
-            let mut filled = resource.clone();
-            fill_defaults(&mut filled);
-            only("resource", filled)
-        }
+        "default" => only("resource", as_stored(resource)),
         other => skip(format!("op {other:?} is not known")),
     }
 }

@@ -47,12 +47,37 @@ fn unsigned(raw: &str) -> Option<u64> {
 
 /// A number of units of so many nanoseconds, cut off below the nanosecond.
 pub(super) fn time(raw: &str, nanoseconds: f64) -> Result<Span, ParseError> {
-    let number = raw.parse::<f64>().map_err(|_| ParseError::Number)? * nanoseconds;
+    let number = decimal(raw).or_else(|| hexadecimal(raw)).ok_or(ParseError::Number)? * nanoseconds;
     if number.is_finite() && number.abs() < 9.2e18 {
         Ok(Span(number as i64))
     } else {
         Err(ParseError::Number)
     }
+}
+
+/// Digits may be grouped by underscores.
+fn decimal(raw: &str) -> Option<f64> {
+    let digit = |c: Option<char>| c.is_some_and(|c| c.is_ascii_digit());
+    let groups: Vec<&str> = raw.split('_').collect();
+    let grouped = groups.windows(2).all(|pair| match pair {
+        [before, after] => digit(before.chars().next_back()) && digit(after.chars().next()),
+        _ => true,
+    });
+    if grouped { groups.concat().parse().ok() } else { None }
+}
+
+/// `0x1.8p3`: hexadecimal digits, times a power of two.
+fn hexadecimal(raw: &str) -> Option<f64> {
+    let (sign, digits) = match raw.strip_prefix('-') {
+        Some(rest) => (-1.0, rest),
+        None => (1.0, raw.strip_prefix('+').unwrap_or(raw)),
+    };
+    let lower = digits.to_ascii_lowercase();
+    let (mantissa, power) = lower.strip_prefix("0x")?.split_once('p')?;
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let places = i32::try_from(fraction.len()).ok()?;
+    let digits = u64::from_str_radix(&format!("{whole}{fraction}"), 16).ok()? as f64;
+    Some(sign * digits * 2_f64.powi(power.parse::<i32>().ok()?.checked_sub(places.checked_mul(4)?)?))
 }
 
 pub(super) fn mark(raw: &str) -> Result<u32, ParseError> {

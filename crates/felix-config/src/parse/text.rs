@@ -54,15 +54,7 @@ fn is_region(text: &str) -> bool {
 }
 
 pub(super) fn check_pattern(text: &str) -> Result<(), ParseError> {
-    match regex_syntax::parse(text) {
-        Ok(_) => Ok(()),
-        // The whole message draws the pattern over several lines; its last line says what is wrong.
-        Err(error) => {
-            let message = error.to_string();
-            let last = message.lines().last().unwrap_or_default();
-            Err(ParseError::Pattern(last.strip_prefix("error: ").unwrap_or(last).to_owned()))
-        }
-    }
+    tortie_api::validate::check_pattern(text).map_err(ParseError::Pattern)
 }
 
 /// Regular expressions for a list of names and of regular expressions between slashes. A comma always separates.
