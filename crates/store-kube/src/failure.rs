@@ -125,6 +125,8 @@ impl Status {
             403 => Failure::Denied(text),
             429 => Failure::Busy { after: after.unwrap_or(LATER), text },
             400..=499 => Failure::Invalid(text),
+            // The server's etcd cannot do it (streamed lists before 3.4.31): no use in another attempt.
+            500 if text.contains("required storage feature") => Failure::Invalid(text),
             _ => match after {
                 Some(after) => Failure::Busy { after, text },
                 None => Failure::Away(text),
@@ -176,6 +178,9 @@ mod tests {
         assert_eq!(of(429, status("TooManyRequests", json!({}))), busy(1));
         assert_eq!(of(504, status("Timeout", json!({"retryAfterSeconds": 2}))), busy(2));
         assert_eq!(of(500, status("InternalError", json!({}))), Failure::Away(text()));
+        let feature = "the required storage feature RequestWatchProgress is disabled";
+        let old = json!({"kind": "Status", "message": feature});
+        assert_eq!(of(500, old), Failure::Invalid(feature.to_owned()));
         let mut headers = HeaderMap::new();
         headers.insert(RETRY_AFTER, "3".parse().unwrap());
         let after = Failure::of(StatusCode::SERVICE_UNAVAILABLE, &headers, b"overloaded\n");

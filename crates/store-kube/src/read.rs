@@ -164,8 +164,9 @@ pub(crate) async fn collection(
     let path = kind.collection(namespace);
     if at.is_none() && inner.streams.load(Ordering::Relaxed) {
         match streamed(inner, kind, &path, prefix).await {
-            Err(failure) if is_refusal(&failure) => {
-                tracing::debug!(?failure, "this server does not stream lists");
+            // It is too old for that, or its etcd is.
+            Err(Failure::Invalid(reason)) => {
+                tracing::debug!(reason, "this server does not stream lists");
                 inner.streams.store(false, Ordering::Relaxed);
             }
             listed => return listed,
@@ -194,15 +195,6 @@ pub(crate) async fn collection(
                 Err(failure) => return Err(failure),
             }
         }
-    }
-}
-
-/// True if the server cannot stream lists at all: it is too old for that, or its etcd is (before 3.4.31).
-fn is_refusal(failure: &Failure) -> bool {
-    match failure {
-        Failure::Invalid(_) => true,
-        Failure::Away(text) | Failure::Busy { text, .. } => text.contains("storage feature"),
-        _ => false,
     }
 }
 

@@ -5,7 +5,8 @@
 //! - one revision counter orders all changes; a commit that changes something takes exactly one revision;
 //! - reads and lists see every write acknowledged before they were started;
 //! - a watch delivers all changes after its revision, in order, each once; all changes of one revision under the
-//!   prefix arrive in one [`WatchItem::Events`];
+//!   prefix arrive in one [`WatchItem::Events`]; a store without transactions orders the changes of each kind of
+//!   object, and brings those of different kinds as they come;
 //! - no call hangs: it answers, or fails with [`StoreError::Unavailable`] after a few seconds. A commit that failed so
 //!   may have happened: read before trying again.
 
