@@ -9,7 +9,7 @@ use std::process::Command;
 
 /// Above this an image pull starts to count in a node's start.
 const LIMIT: u64 = 25 << 20;
-/// The name that `deploy/tortie.yaml` asks for.
+/// The name that `deploy/node.yaml` asks for.
 pub(crate) const NAME: &str = "localhost/tortie/node";
 const TARGET: &str =
     if cfg!(target_arch = "aarch64") { "aarch64-unknown-linux-gnu" } else { "x86_64-unknown-linux-gnu" };

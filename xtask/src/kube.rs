@@ -4,6 +4,7 @@
 //! everything that it was built from. Building is all that happens here: clusters are the lab's.
 
 mod cache;
+mod e2e;
 mod go;
 mod images;
 mod programs;
@@ -11,11 +12,14 @@ mod programs;
 use crate::say;
 use anyhow::{Result, bail};
 
-const HELP: &str = "\
+pub(crate) const HELP: &str = "\
 cargo xtask kube <what>
 
   binaries [--all]   build kube-apiserver and kubectl, or with --all everything that the tests run, unless cached
   images             build the images that nodes and the upstream suites need, and unpack them for containerd
+  e2e [--focus RE] [--skip RE] [--procs N] [--cni tortie|bridge] [--junit FILE]
+                     run Kubernetes' own suites on three real nodes (default: NetworkPolicy); fails unless specs ran
+                     and all passed
   path               print the directory of the binaries; fails if kube-apiserver is not there
 
 KUBEBUILDER_ASSETS, if set, is where kube-apiserver, etcd and kubectl are taken from instead.
@@ -29,6 +33,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         [] | ["binaries"] => programs::provide(programs::Wanted::ApiServer),
         ["binaries", "--all"] => programs::provide(programs::Wanted::All),
         ["images"] => images::provide(),
+        ["e2e", rest @ ..] => e2e::run(rest),
         ["path"] => programs::print_path(),
         ["help" | "--help" | "-h"] => {
             say(HELP);

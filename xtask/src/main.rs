@@ -1,10 +1,11 @@
-//! Project tasks: `cargo xtask {demo, test, deep, tidy, bench, kube, setup}`.
+//! Project tasks: `cargo xtask {demo, test, deep, tidy, bench, kube, image, manifests, setup}`.
 //!
 //! Wiring only: each task calls cargo, the product's own binaries, or `tidy`.
 
 mod demo;
 mod image;
 mod kube;
+mod manifests;
 mod oci;
 mod setup;
 mod tasks;
@@ -24,6 +25,8 @@ cargo xtask <task>
   bench   build with optimisation and print the benchmarks: lab, parts, or both; --cold measures a build from nothing, too
   kube    a real Kubernetes for the tests: `cargo xtask kube help`
   image   the node's container image, without a container engine
+  manifests
+          deploy/tortie.yaml and tortie-crd-v1.yaml, out of deploy/node.yaml and the definitions of the kinds
   setup   only install the system packages that the other tasks need
 ";
 
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         "bench" => tasks::bench(rest),
         "kube" => kube::run(rest),
         "image" => image::build().map(|_| ()),
+        "manifests" => manifests::write(),
         "setup" => setup::packages(),
         "help" | "--help" | "-h" => {
             say(HELP);

@@ -39,6 +39,14 @@ pub(crate) struct Datastore {
 }
 
 impl Datastore {
+    /// Variables of a command beside the nodes.
+    pub(crate) fn env(&self) -> Vec<(String, String)> {
+        match &self.address {
+            StoreAddress::Kubernetes(config) => vec![("KUBECONFIG".to_owned(), config.display().to_string())],
+            StoreAddress::Socket(_) | StoreAddress::Etcd(_) => Vec::new(),
+        }
+    }
+
     /// Writes what every lab starts with.
     pub(crate) async fn fill(&self, plan: &Plan, spec: &LabSpec) -> anyhow::Result<()> {
         let seeds = seed::objects(plan, spec);

@@ -273,7 +273,7 @@ impl Lab {
         }
         let places = self.fabric.places();
         if places.iter().any(|p| p == target) {
-            return Ok(Place { netns: target.to_owned(), env: Vec::new() });
+            return Ok(Place { netns: target.to_owned(), env: self.store.env() });
         }
         let nodes = self.nodes.iter().map(|n| n.name().to_owned());
         let all: Vec<String> = nodes.chain(places).collect();

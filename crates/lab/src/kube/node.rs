@@ -15,9 +15,6 @@ use std::path::{Path, PathBuf};
 use tortie_kernel_net::NetNs;
 use tortie_net::Cidr;
 
-/// The image of the container that holds a pod's namespaces.
-pub(crate) const PAUSE: &str = "registry.k8s.io/pause:3.10.1";
-
 /// What every node of a lab has in common.
 #[derive(Clone, Debug)]
 pub(crate) struct Common {

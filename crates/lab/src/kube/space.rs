@@ -56,11 +56,6 @@ impl SpaceSpec {
         self.data.join("pid")
     }
 
-    /// Process 1 of the node, as the sandbox numbers it; `None` if the namespaces are not there (yet).
-    pub(crate) fn pid(&self) -> Option<i32> {
-        fs::read_to_string(self.pid_file()).ok()?.trim().parse().ok()
-    }
-
     /// The arguments of this executable for running a program inside.
     pub(crate) fn enter_arguments(&self, program: &Path, arguments: &[String]) -> Vec<String> {
         let words = ["lab", "enter", "--pid-file"].map(str::to_owned);
