@@ -16,7 +16,7 @@ const FOCUS: &str = r"\[sig-network\] Netpol";
 
 /// What no lab can pass: it has no cloud, no Internet, no machines to break.
 const SKIP: &str =
-    "SCTP|LoadBalancer|Internet|DNS configMap|Provider:GCE|\\[Disruptive\\]|\\[Slow\\]|kube-proxy migration";
+    "SCTP|LoadBalancer|Internet|DNS configMap|Provider:GCE|\\[Disruptive\\]|kube-proxy migration";
 
 /// What was asked for.
 #[derive(Debug)]

@@ -50,6 +50,7 @@ fn parts() -> Result<()> {
         (&bench, &["-p", "tortie-kernel-net", "--bench", "kernel_net"]),
         (&bench, &["-p", "tortie-probe", "--bench", "probe"]),
         (&bench, &["-p", "tortie-selector", "--bench", "selector"]),
+        (&bench, &["-p", "tortie-api", "--bench", "validate"]),
         (&bench, &["-p", "tortie-calc", "--bench", "calc"]),
         (&run, &["-p", "tortie-store-suite", "--bin", "store-bench", "--", "--etcd"]),
         (&run, &["-p", "tortie-store-suite", "--bin", "store-bench", "--", "--scale"]),
