@@ -98,6 +98,9 @@ pub struct IpamConfigurationSpec {
     /// Seconds before a released address is used again.
     #[serde(default, skip_serializing_if = "crate::meta::is_default")]
     pub ip_cooldown_seconds: i32,
+    /// Fields that are not named above.
+    #[serde(flatten)]
+    pub other: crate::Map,
 }
 
 /// The older form of [`IpamConfigurationSpec`], under a kind of its own.

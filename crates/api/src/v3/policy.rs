@@ -136,6 +136,9 @@ pub struct StagedKubernetesNetworkPolicySpec {
     /// The policy.
     #[serde(flatten)]
     pub policy: k8s::NetworkPolicySpec,
+    /// Fields that are not named above.
+    #[serde(flatten)]
+    pub other: crate::Map,
 }
 
 body! {

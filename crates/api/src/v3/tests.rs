@@ -1,6 +1,7 @@
 //! Round trips and names of the kinds.
 
 use super::*;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 /// Reads as `T` and writes again.
@@ -125,5 +126,67 @@ fn names_and_paths() {
         "/x",
     ] {
         assert!(parse_path(bad).is_none(), "{bad}");
+    }
+}
+
+/// A kind's object with fields that nobody knows, beside some that it knows.
+fn with_unknown_fields(known: &Value, unknown: &Value) -> Value {
+    let mut spec = known.clone();
+    spec["x-unknown"] = unknown.clone();
+    json!({
+        "apiVersion": "projectcalico.org/v3", "kind": "Any", "metadata": {"name": "a", "x-unknown": unknown},
+        "spec": spec, "x-unknown": unknown,
+    })
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        ".{0,8}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 20, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map("[a-zA-Z]{1,6}", inner, 0..4)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    /// What is read is written again, of every kind: what is unknown as it was, and the second time as the first.
+    #[test]
+    fn unknown_fields_survive(unknown in any_json()) {
+        let rule = json!({"action": "Allow", "protocol": "TCP", "destination": {"ports": [80, "1:2"]}, "x-unknown": &unknown});
+        let policy = json!({"order": 1.5, "selector": "all()", "ingress": [&rule]});
+        macro_rules! survives {
+            ($($kind:ty: $spec:expr),* $(,)?) => {$({
+                let object = with_unknown_fields(&$spec, &unknown);
+                let written = round::<$kind>(&object);
+                for pointer in ["/x-unknown", "/spec/x-unknown", "/metadata/x-unknown"] {
+                    prop_assert_eq!(written.pointer(pointer), Some(&unknown), "{} {}", stringify!($kind), pointer);
+                }
+                prop_assert_eq!(&round::<$kind>(&written), &written, "{}", stringify!($kind));
+                if let Some(rules) = object.pointer("/spec/ingress/0/x-unknown") {
+                    prop_assert_eq!(written.pointer("/spec/ingress/0/x-unknown"), Some(rules));
+                }
+            })*};
+        }
+        survives! {
+            NetworkPolicy: policy, GlobalNetworkPolicy: policy, StagedNetworkPolicy: policy,
+            StagedGlobalNetworkPolicy: policy, Profile: json!({"ingress": [&rule], "labelsToApply": {"a": "b"}}),
+            StagedKubernetesNetworkPolicy: json!({"podSelector": {"matchLabels": {"a": "b"}}}),
+            Tier: json!({"order": 1, "defaultAction": "Pass"}),
+            NetworkSet: json!({"nets": ["10.0.0.0/8"]}), GlobalNetworkSet: json!({"nets": []}),
+            IpPool: json!({"cidr": "10.0.0.0/16", "blockSize": 26}), IpReservation: json!({"reservedCIDRs": []}),
+            IpamConfiguration: json!({"strictAffinity": true}),
+            HostEndpoint: json!({"node": "n", "expectedIPs": ["10.0.0.1"]}),
+            WorkloadEndpoint: json!({"node": "n", "ipNetworks": ["10.0.0.1/32"]}),
+            Node: json!({"bgp": {"asNumber": 1}}), BgpConfiguration: json!({"asNumber": 1}),
+            BgpPeer: json!({"peerIP": "10.0.0.1"}), BgpFilter: json!({"importV4": [{"action": "Accept"}]}),
+            ClusterInformation: json!({"datastoreReady": false}), FelixConfiguration: json!({"bpfEnabled": false}),
+            KubeControllersConfiguration: json!({"controllers": {"node": {}}}),
+        }
     }
 }

@@ -158,7 +158,9 @@ impl Parser<'_> {
                 Some('-') if !negated => (negated, any) = (true, false),
                 Some(end @ (':' | ')')) if any || !negated => return Ok(end),
                 _ => {
-                    return Err("after \"(?\" only the flags i, m, s and U, :, or <name> may stand".to_owned());
+                    return Err(
+                        "after \"(?\" only the flags i, m, s and U, :, or <name> may stand".to_owned()
+                    );
                 }
             }
         }
