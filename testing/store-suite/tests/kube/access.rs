@@ -91,6 +91,21 @@ async fn certificates_are_used_and_expired_ones_named() {
         config
     };
     KubeStore::connect(with("client")).await.unwrap().list(POOLS).await.unwrap();
+    // Certificates are exchanged while the program runs.
+    let exchange = |from: &str| {
+        for kind in ["key", "pem"] {
+            let file = |name: &str| cluster.directory().join(format!("{name}.{kind}"));
+            std::fs::copy(file(from), file("turning")).unwrap();
+        }
+    };
+    exchange("client");
+    let store = KubeStore::connect(with("turning")).await.unwrap();
+    exchange("old");
+    let refused = async { while store.list(POOLS).await.is_ok() {} };
+    soon("the use of the new certificate", refused).await;
+    exchange("client");
+    let trusted = async { while store.list(POOLS).await.is_err() {} };
+    soon("the use of the newest certificate", trusted).await;
     let old = KubeStore::connect(with("old")).await.map(drop).unwrap_err();
     assert!(matches!(&old, StoreError::Denied { reason, .. } if reason.contains("expired")), "{old}");
     let mut mixed = with("client");
