@@ -158,6 +158,8 @@ struct Engine {
     applied: tortie_dataplane::Config,
     /// A snapshot was asked for, to begin anew.
     restarting: bool,
+    /// An earlier agent's policy stands: it stays as it is until in-sync.
+    adopted: bool,
     /// Own writes that the view may not have seen come back.
     recent: Vec<(String, Option<Bytes>, u64)>,
     health: Reporter,
@@ -207,6 +209,7 @@ impl Engine {
             current: parts.current,
             applied,
             restarting: false,
+            adopted: false,
             recent: Vec::new(),
             health: parts.health,
             metrics: parts.metrics,
@@ -236,7 +239,9 @@ impl Engine {
     }
 
     async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
-        // What fails closed comes first, before anything is known.
+        // What fails closed comes first, before anything is known. What an earlier agent left does so too, by settings
+        // that we may not know yet.
+        self.adopted = self.dataplane.is_standing();
         self.apply();
         let mut compared = Instant::now();
         let mut beat = tokio::time::interval(Duration::from_secs(10));
@@ -394,6 +399,12 @@ impl Engine {
             // What the datastore holds now may be half of something.
             for applied in self.ahead.drain(..) {
                 let _ = applied.send(Err(LOCKED.to_owned()));
+            }
+            return;
+        }
+        if self.adopted && !self.in_sync {
+            for applied in self.ahead.drain(..) {
+                let _ = applied.send(Ok(()));
             }
             return;
         }

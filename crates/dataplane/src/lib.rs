@@ -84,6 +84,14 @@ impl Dataplane {
         })
     }
 
+    /// Whether the policy of an earlier process stands in the kernel, and fails closed until we know better.
+    pub fn is_standing(&mut self) -> bool {
+        self.driver.is_standing(&mut self.desired).unwrap_or_else(|error| {
+            tracing::warn!(error = %chain(&error), "the kernel does not tell what an earlier agent left");
+            false
+        })
+    }
+
     /// Takes one update; nothing is written before [`Dataplane::apply`].
     pub fn update(&mut self, update: &Update) {
         match update {

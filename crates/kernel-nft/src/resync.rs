@@ -94,6 +94,16 @@ impl Driver {
         Ok(report)
     }
 
+    /// Whether every base chain stands as it is wanted, left by an earlier process: then nothing passes that it did not
+    /// let pass, and there is no hurry to write rules.
+    pub fn is_standing(&mut self, desired: &mut Desired) -> Result<bool, ResyncError> {
+        desired.render_dirty();
+        let known = self.read_known()?;
+        let mut bases = desired.table().chains().iter().filter(|(_, chain)| chain.base.is_some());
+        Ok(known.table
+            && bases.all(|(name, chain)| known.chains.get(name) == Some(&chain.base.map(KernelBase::from))))
+    }
+
     fn read_known(&mut self) -> Result<Known, ChannelError> {
         let name = self.table;
         let found = self.channel.ask("the table", |seq| request::table(seq, name))?.unwrap_or_default();
