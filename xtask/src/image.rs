@@ -17,13 +17,12 @@ const TARGET: &str =
 /// Builds the image; answers the archive's path.
 pub(crate) fn build() -> Result<PathBuf> {
     setup::packages()?;
-    let binaries = static_binaries()?;
     let mut rootfs = Rootfs::default();
-    rootfs.copy(&binaries.join("tortie"), "usr/bin/tortie")?;
+    rootfs.copy(&static_binary("tortie", "tortie", "image")?, "usr/bin/tortie")?;
     for name in ["calico", "calicoctl", "kubectl-calico"] {
         rootfs.link(&format!("usr/bin/{name}"), "tortie");
     }
-    rootfs.copy(&binaries.join("tortie-cni"), "opt/cni/bin/calico")?;
+    rootfs.copy(&static_binary("tortie-cni-bin", "tortie-cni", "cni")?, "opt/cni/bin/calico")?;
     // hostPort and bandwidth are chained plugins of the CNI project.
     for plugin in ["portmap", "bandwidth"] {
         rootfs.copy(&Path::new("/usr/lib/cni").join(plugin), &format!("opt/cni/bin/{plugin}"))?;
@@ -60,24 +59,28 @@ pub(crate) fn build() -> Result<PathBuf> {
     Ok(to)
 }
 
-/// `tortie` and `tortie-cni` that need nothing of the system that they run on.
-fn static_binaries() -> Result<PathBuf> {
-    say("$ cargo build --profile image --target (static)");
+/// A program that needs nothing of the system that it runs on.
+fn static_binary(package: &str, program: &str, profile: &str) -> Result<PathBuf> {
+    say(&format!("$ cargo build --profile {profile} --target {TARGET} --package {package} (static)"));
+    // Paths of this machine would make the image another one elsewhere.
+    let root = std::env::current_dir()?;
+    let registry = std::env::var_os("CARGO_HOME")
+        .or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".cargo").into()))
+        .context("neither CARGO_HOME nor HOME is set")?;
+    let flags = format!(
+        "-C target-feature=+crt-static --remap-path-prefix={}=/src --remap-path-prefix={}=/cargo",
+        root.display(),
+        Path::new(&registry).display()
+    );
     let status = Command::new("cargo")
-        .args(["build", "--quiet", "--locked", "--profile", "image", "--target", TARGET])
-        .args(["-p", "tortie", "-p", "tortie-cni-bin"])
-        // Paths of this machine would make the image another one elsewhere.
-        .env("RUSTFLAGS", format!("-C target-feature=+crt-static --remap-path-prefix={}=/src", root()?))
+        .args(["build", "--quiet", "--locked", "--profile", profile, "--target", TARGET, "-p", package])
+        .env("RUSTFLAGS", flags)
         .status()
         .context("cargo cannot be run")?;
     if !status.success() {
-        bail!("the static build failed: {status}");
+        bail!("the static build of {program} failed: {status}");
     }
-    Ok(tasks::target_dir().join(TARGET).join("image"))
-}
-
-fn root() -> Result<String> {
-    Ok(std::env::current_dir()?.display().to_string())
+    Ok(tasks::target_dir().join(TARGET).join(profile).join(program))
 }
 
 /// A dynamic executable with the libraries and the loader that it names, where it looks for them.

@@ -33,10 +33,7 @@ fn definitions(tortie: &str, group: &str) -> Result<String> {
 }
 
 /// The files' texts.
-fn render(
-    root: &Path,
-    definitions: &dyn Fn(&str) -> Result<String>,
-) -> Result<Vec<(&'static str, String)>> {
+fn render(root: &Path, definitions: &dyn Fn(&str) -> Result<String>) -> Result<Vec<(&'static str, String)>> {
     let node = fs::read_to_string(root.join(NODE)).with_context(|| format!("cannot read {NODE}"))?;
     let policy = definitions("policy.networking.k8s.io")?;
     let of = |(file, group): (&'static str, &str)| {

@@ -226,7 +226,9 @@ async fn connect(config: &Config) -> Result<(Arc<dyn Store>, Option<Arc<KubeStor
             Arc::new(EtcdStore::connect(etcd).await.context("connect to etcd")?)
         }
         Datastore::Kubernetes => {
-            let kube = config::kubernetes(&config.settings)?;
+            let mut kube = config::kubernetes(&config.settings)?;
+            // Nobody needs to let us read more.
+            kube.wanted = Some(|key| tortie_sync::AGENT.covers(key));
             let connected = KubeStore::connect(kube).await;
             let kube = Arc::new(connected.context("connect to the API server of Kubernetes")?);
             return Ok((kube.clone(), Some(kube)));

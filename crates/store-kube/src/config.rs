@@ -99,6 +99,9 @@ pub struct KubeConfig {
     pub streaming: bool,
     /// How often a kind that is not installed is looked for.
     pub absent_interval: Duration,
+    /// Which keys belong to the whole key space as this user sees it; none are all. A kind without such keys is neither
+    /// listed nor watched unless it is asked for by its own prefix, so that rights are needed only for what is read.
+    pub wanted: Option<fn(&str) -> bool>,
 }
 
 /// What is wrong with a configuration.
@@ -191,6 +194,7 @@ impl KubeConfig {
             page: 500,
             streaming: true,
             absent_interval: Duration::from_secs(30),
+            wanted: None,
         }
     }
 

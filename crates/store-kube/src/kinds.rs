@@ -159,6 +159,14 @@ fn of_v3(resource: &'static ResourceType, group: Group) -> Option<Kind> {
 }
 
 impl Kind {
+    /// The kind as somebody sees it who wants only some keys.
+    pub(crate) fn seen_by(mut self, wanted: Option<fn(&str) -> bool>) -> Self {
+        let name = if self.namespaced { "any/any" } else { "any" };
+        self.hidden |=
+            wanted.is_some_and(|wanted| !self.prefixes.iter().any(|p| wanted(&format!("{p}{name}"))));
+        self
+    }
+
     /// Path of the collection, of one namespace if one is given.
     pub(crate) fn collection(&self, namespace: &str) -> String {
         let root = if self.api_version.contains('/') { "apis" } else { "api" };
@@ -309,5 +317,17 @@ mod tests {
         assert_eq!(all, chosen(""));
         assert_eq!(all.iter().filter(|path| path.ends_with("/nodes")).count(), 1, "nodes are shown once");
         assert_eq!(all.iter().filter(|path| path.ends_with("/blockaffinities")).count(), 1);
+    }
+
+    #[test]
+    fn what_is_not_wanted_is_seen_only_by_its_own_prefix() {
+        let wanted: fn(&str) -> bool = |key| key.contains("/networksets/any/any") || key.contains("/pods/");
+        let kinds: Vec<Kind> = kinds(Group::V3).into_iter().map(|kind| kind.seen_by(Some(wanted))).collect();
+        let chosen = |prefix: &str| -> Vec<String> {
+            kinds.iter().filter_map(|k| k.scope(prefix).map(|ns| k.collection(&ns))).collect()
+        };
+        assert_eq!(chosen("/"), ["/apis/projectcalico.org/v3/networksets", "/api/v1/pods"]);
+        assert_eq!(chosen("/calico/ipam/v2/assignment/"), ["/apis/projectcalico.org/v3/ipamblocks"]);
+        assert_eq!(chosen("/tortie/kubernetes/services/"), ["/api/v1/services"]);
     }
 }

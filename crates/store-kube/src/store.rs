@@ -45,7 +45,7 @@ impl KubeStore {
             reason: chain(error),
         };
         config.check().map_err(|error| unusable(&error))?;
-        let given = config.group;
+        let (given, wanted) = (config.group, config.wanted);
         let streams = AtomicBool::new(config.streaming);
         let api = Api::new(config);
         let doing = "discovery of API groups";
@@ -69,7 +69,7 @@ impl KubeStore {
             );
         }
         tracing::debug!(endpoint = api.endpoint(), group = group.as_str(), "Kubernetes datastore");
-        let kinds = kinds(group).into_iter().map(Arc::new).collect();
+        let kinds = kinds(group).into_iter().map(|kind| Arc::new(kind.seen_by(wanted))).collect();
         let positions = Mutex::new(Positions::default());
         Ok(Self { inner: Arc::new(Inner { api, kinds, positions, streams, group }) })
     }
