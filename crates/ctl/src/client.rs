@@ -12,7 +12,8 @@ mod prepare;
 mod references;
 
 pub use config::{ConfigError, DEFAULT_FILE, Datastore, Environment, load as load_config};
-pub use error::{ClientError, ObjectName};
+pub use error::{ClientError, ObjectName, WrongField};
+pub(crate) use prepare::note_name;
 
 use crate::resources::canonical;
 use serde_json::{Map, Value};
@@ -34,7 +35,7 @@ pub struct Client {
 /// Objects of a kind, and the revision at which that was all of them.
 #[derive(Clone, Debug)]
 pub struct Listed {
-    /// In the order of their keys.
+    /// In the order of their keys; tiers in their own.
     pub items: Vec<Value>,
     /// Revision of the datastore.
     pub revision: u64,
@@ -71,8 +72,14 @@ impl Client {
             .filter(|entry| v3::parse_path(&entry.key).is_some_and(|(k, _, _)| k.kind == kind.kind))
             .filter_map(|entry| read(kind, entry).ok())
             .collect();
-        if kind.kind == "Profile" {
-            items.push(default_allow_profile());
+        match kind.kind {
+            "Profile" => items.push(default_allow_profile()),
+            "Tier" => {
+                // In the order in which they are evaluated; those without an order are last.
+                let order = |tier: &Value| tier["spec"]["order"].as_f64().unwrap_or(f64::INFINITY);
+                items.sort_by(|a, b| order(a).total_cmp(&order(b)));
+            }
+            _ => {}
         }
         Ok(Listed { items, revision: list.revision })
     }
@@ -102,6 +109,7 @@ impl Client {
             return Err(ClientError::invalid(id, "metadata.resourceVersion", problem));
         }
         self.check_tier(kind, &object).await?;
+        self.check_filters(kind, &object).await?;
         let mut object = prepare::for_storage(kind, object)?;
         let id = name_of(kind, &object);
         self.check_new_pool(kind, &object).await?;
@@ -148,6 +156,7 @@ impl Client {
         loop {
             let stored = self.get(kind, &id.namespace, &id.name).await?;
             prepare::refuse_converted(kind, &id, "replace")?;
+            self.check_filters(kind, &object).await?;
             let found = text(&stored, "/metadata/resourceVersion").to_owned();
             if !wanted.is_empty() && wanted != found {
                 return Err(ClientError::Conflict { object: id, given: wanted, found });

@@ -1,11 +1,14 @@
 //! The commands of `tortie ctl`, over a client and the surroundings that they run in.
 
+pub(crate) mod bundle;
+pub(crate) mod cluster;
 pub(crate) mod crud;
 pub(crate) mod datastore;
 pub(crate) mod explain;
 pub(crate) mod get;
 pub(crate) mod ipam;
 pub(crate) mod label;
+pub(crate) mod node;
 pub(crate) mod patch;
 pub(crate) mod selector;
 pub(crate) mod version;
@@ -90,13 +93,21 @@ impl Common {
         Ok(client)
     }
 
+    fn datastore(&self, world: &Surroundings<'_>) -> Outcome<Datastore> {
+        client::load_config(self.config.as_deref(), world.environment).map_err(|error| match error {
+            ConfigError::Read { .. } => Failure::OnStdout(chain(&error)),
+            _ => unusable(&chain(&error)),
+        })
+    }
+
+    /// The name of the configured datastore's type.
+    pub(crate) fn datastore_type(&self, world: &Surroundings<'_>) -> Outcome<&'static str> {
+        Ok(self.datastore(world)?.type_name())
+    }
+
     /// Connects, whatever version the cluster has.
     pub(crate) async fn unchecked_client(&self, world: &Surroundings<'_>) -> Outcome<Client> {
-        let datastore =
-            client::load_config(self.config.as_deref(), world.environment).map_err(|error| match error {
-                ConfigError::Read { .. } => Failure::OnStdout(chain(&error)),
-                _ => unusable(&chain(&error)),
-            })?;
+        let datastore = self.datastore(world)?;
         let store: Arc<dyn Store> = match datastore {
             Datastore::Embedded { socket } => {
                 Arc::new(EmbeddedClient::connect(socket).await.map_err(|e| unusable(&chain(&e)))?)

@@ -5,6 +5,7 @@ pub mod columns;
 mod load;
 
 pub use canonical::canonical;
+pub(crate) use load::parse;
 pub use load::{LoadError, Loaded, load};
 
 use columns::Columns;

@@ -28,6 +28,17 @@ pub enum Datastore {
     Kubernetes(Box<KubeConfig>),
 }
 
+impl Datastore {
+    /// What `DATASTORE_TYPE` calls it.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Self::Embedded { .. } => "embedded",
+            Self::Etcd(_) => "etcdv3",
+            Self::Kubernetes(_) => "kubernetes",
+        }
+    }
+}
+
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {

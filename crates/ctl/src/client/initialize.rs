@@ -29,7 +29,6 @@ impl Client {
 
     /// Says whether components may use the datastore.
     pub async fn set_ready(&self, ready: bool) -> Result<(), ClientError> {
-        self.ensure_initialized().await?;
         let kind = kind("ClusterInformation");
         let mut information = self.get(kind, "", CLUSTER).await?;
         super::part_mut(&mut information, "spec").insert("datastoreReady".to_owned(), ready.into());

@@ -40,6 +40,12 @@ pub(super) fn refuse_converted(
 /// Fills in what is not said, and refuses what is wrong.
 pub(super) fn for_storage(kind: &ResourceType, mut object: Value) -> Result<Value, ClientError> {
     let mut problems = validate::validate_value(&object, validate::Options::ALL);
+    if kind.kind == "IPPool" && problems.is_empty() {
+        // Some rules are about what a pool is when its defaults are filled in.
+        let mut filled = object.clone();
+        fill(kind, &mut filled);
+        problems = validate::validate_value(&filled, validate::Options::ALL);
+    }
     match kind.kind {
         "WorkloadEndpoint" => name_workload(&mut object, &mut problems),
         "BGPConfiguration" => only_in_default(&object, &mut problems),
@@ -50,7 +56,7 @@ pub(super) fn for_storage(kind: &ResourceType, mut object: Value) -> Result<Valu
         return Err(ClientError::invalid(id, "metadata.name", "is missing"));
     }
     if !problems.is_empty() {
-        return Err(ClientError::Invalid { object: id, problems });
+        return Err(ClientError::wrong(id, &object, problems));
     }
     fill(kind, &mut object);
     Ok(object)
@@ -66,14 +72,16 @@ fn fill(kind: &ResourceType, object: &mut Value) {
         "IPPool" => default(object, "assignmentMode", "Automatic".into()),
         "FelixConfiguration" => felix(object),
         "KubeControllersConfiguration" => controllers(object),
-        _ if is_tiered(kind) => {
-            let name = text(object, "/metadata/name").to_owned();
-            let note = json!({"name": name}).to_string();
-            let annotations = metadata_mut(object).entry("annotations").or_insert_with(|| json!({}));
-            annotations[METADATA_ANNOTATION] = note.into();
-        }
+        _ if is_tiered(kind) => note_name(object),
         _ => {}
     }
+}
+
+/// Notes the name of a policy at it, as all writers do.
+pub(crate) fn note_name(policy: &mut Value) {
+    let note = json!({"name": text(policy, "/metadata/name")}).to_string();
+    let annotations = metadata_mut(policy).entry("annotations").or_insert_with(|| json!({}));
+    annotations[METADATA_ANNOTATION] = note.into();
 }
 
 fn default(object: &mut Value, field: &str, value: Value) {

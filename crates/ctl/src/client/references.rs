@@ -21,6 +21,26 @@ impl Client {
         self.get(kind("Tier"), "", tier).await.map(drop)
     }
 
+    /// A peer can only name filters that exist.
+    pub(super) async fn check_filters(&self, of: &ResourceType, peer: &Value) -> Result<(), ClientError> {
+        let named = peer.pointer("/spec/filters").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        if of.kind != "BGPPeer" || named.is_empty() {
+            return Ok(());
+        }
+        let known = self.list(kind("BGPFilter"), None).await?.items;
+        let missing: Vec<&str> = named
+            .iter()
+            .filter_map(Value::as_str)
+            .filter(|name| !known.iter().any(|filter| text(filter, "/metadata/name") == *name))
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let message = format!("BGPFilter(s) not found: {}; create them first", missing.join(", "));
+        let problem = Problem { path: "spec.filters".to_owned(), message };
+        Err(ClientError::wrong(name_of(of, peer), peer, vec![problem]))
+    }
+
     /// A new pool must not overlap another, nor blocks of another size.
     pub(super) async fn check_new_pool(&self, of: &ResourceType, pool: &Value) -> Result<(), ClientError> {
         let Ok(cidr) = text(pool, "/spec/cidr").parse::<Cidr>() else { return Ok(()) };
@@ -50,7 +70,7 @@ impl Client {
                 break;
             }
         }
-        if problems.is_empty() { Ok(()) } else { Err(ClientError::Invalid { object: id, problems }) }
+        if problems.is_empty() { Ok(()) } else { Err(ClientError::wrong(id, pool, problems)) }
     }
 
     /// A tier can only be removed when no policy is in it.
@@ -112,5 +132,5 @@ pub(super) fn check_pool_change(
     if balances(stored) && !balances(new) {
         refuse("spec.allowedUses", "cannot be changed from LoadBalancer; make another pool".to_owned());
     }
-    if problems.is_empty() { Ok(()) } else { Err(ClientError::Invalid { object: id.clone(), problems }) }
+    if problems.is_empty() { Ok(()) } else { Err(ClientError::wrong(id.clone(), new, problems)) }
 }

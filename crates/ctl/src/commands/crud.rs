@@ -89,10 +89,10 @@ pub(crate) async fn run(
     world: &mut Surroundings<'_>,
 ) -> Outcome {
     let by_name = options.selection.filename.is_none();
-    if by_name && action != Action::Delete {
+    if by_name && options.selection.kind.is_none() {
         return Err(Failure::new(format!("a file must be given: {} -f FILE", action.verb())));
     }
-    if by_name && options.selection.kind.is_some() && options.selection.names.is_empty() {
+    if by_name && action == Action::Delete && options.selection.names.is_empty() {
         return Err(Failure::new("resource name must be given"));
     }
     // What cannot be connected to is told before what cannot be read, as Calico's client does.
@@ -153,7 +153,7 @@ async fn one(
 }
 
 /// Creates, or replaces what is there.
-async fn apply(client: &Client, resource: &Resource) -> Result<(), ClientError> {
+pub(crate) async fn apply(client: &Client, resource: &Resource) -> Result<(), ClientError> {
     let mut fresh = resource.value.clone();
     crate::client::metadata_mut(&mut fresh).shift_remove("resourceVersion");
     match client.create(resource.kind, fresh).await {
@@ -170,7 +170,7 @@ fn judge(resource: &Resource) -> Result<(), String> {
         return Ok(());
     }
     let object = crate::client::name_of(resource.kind, &resource.value);
-    Err(chain(&ClientError::Invalid { object, problems }))
+    Err(chain(&ClientError::wrong(object, &resource.value, problems)))
 }
 
 fn report(action: Action, results: &Results, world: &mut Surroundings<'_>) -> Outcome {
@@ -192,8 +192,13 @@ fn report(action: Action, results: &Results, world: &mut Surroundings<'_>) -> Ou
     }
     if *done > 0 {
         let what = quoted("resources");
-        writeln!(world.out, "Partial success: {past} the first {done} out of {total} {what}:")?;
-        return Err(Failure::new(format!("hit error: {told}")));
+        let partial = format!("{past} the first {done} out of {total} {what}");
+        // Calico's client tells this only if more succeeded than failed.
+        if *done > errors.len() {
+            writeln!(world.out, "Partial success: {partial}:")?;
+            return Err(Failure::new(format!("hit error: {told}")));
+        }
+        return Err(Failure::new(format!("{partial}; hit error: {told}")));
     }
     Err(Failure::new(if *total == 1 {
         format!("failed to {verb} {}: {told}", quoted("resource"))

@@ -87,13 +87,8 @@ async fn one(client: &Client, resource: &Resource) -> Result<Found, String> {
         let value = client.get(kind, namespace, name).await.map_err(|e| chain(&e))?;
         return Ok(Found { kind, value, is_list: false });
     }
-    let Listed { mut items, revision } =
+    let Listed { items, revision } =
         client.list(kind, Some(namespace).filter(|n| !n.is_empty())).await.map_err(|e| chain(&e))?;
-    if kind.kind == "Tier" {
-        // In the order in which they are evaluated; those without an order are last.
-        let order = |tier: &Value| tier["spec"]["order"].as_f64().unwrap_or(f64::INFINITY);
-        items.sort_by(|a, b| order(a).total_cmp(&order(b)));
-    }
     let value = json!({
         "kind": format!("{}List", kind.kind),
         "apiVersion": v3::API_VERSION,
@@ -139,7 +134,7 @@ impl Form {
         Ok(match (text, name) {
             ("yaml" | "yml", _) => Self::Yaml,
             ("json", _) => Self::Json,
-            ("ps" | "", _) => Self::Table { wide: false },
+            ("ps", _) => Self::Table { wide: false },
             ("wide", _) => Self::Table { wide: true },
             (_, "custom-columns") => {
                 Self::Columns(need("at least one column")?.split(',').map(str::to_owned).collect())
@@ -198,6 +193,7 @@ impl Form {
 /// One result stands for itself, several stand in a list.
 fn together(found: &[Found]) -> Value {
     match found {
+        [] => Value::Null,
         [one] => one.value.clone(),
         several => several.iter().map(|f| f.value.clone()).collect(),
     }

@@ -1,5 +1,6 @@
 //! ipam show, release, configure: how full pools and blocks are, what an address is used for, and settings.
 
+mod borrowed;
 pub(crate) mod check;
 pub(crate) mod reports;
 pub(crate) mod split;
@@ -16,6 +17,7 @@ use tortie_net::{Cidr, Family};
 pub(crate) struct Options {
     pub(crate) ip: Option<String>,
     pub(crate) blocks: bool,
+    pub(crate) borrowed: bool,
     pub(crate) configuration: bool,
 }
 
@@ -28,7 +30,10 @@ pub(crate) async fn show(options: &Options, common: &Common, world: &mut Surroun
         };
         return address(&client, ip, world).await;
     }
-    if options.configuration {
+    if options.borrowed && !options.blocks {
+        return borrowed::show(&client, world).await;
+    }
+    if options.configuration && !options.blocks {
         return configuration(&client, world).await;
     }
     let blocks = read_blocks(&client).await?;
@@ -184,7 +189,7 @@ pub(crate) async fn configure(given: &Settings, common: &Common, world: &mut Sur
     let mut config = client.ipam_configuration().await?;
     let mut told = Vec::new();
     if let Some(text) = &given.strict_affinity {
-        config.strict_affinity = truth(text)
+        config.strict_affinity = crate::calicoctl::truth(text)
             .ok_or_else(|| Failure::new("invalid value. Use true or false to set strictaffinity"))?;
         told.push(format!("StrictAffinity to: {}", config.strict_affinity));
     }
@@ -215,6 +220,8 @@ pub(crate) async fn configure(given: &Settings, common: &Common, world: &mut Sur
     if config.max_blocks_per_host > 0 && !config.strict_affinity {
         return Err(Failure::new("MaxBlocksPerHost requires StrictAffinity to be enabled"));
     }
+    // The default is written down, as Calico's client does.
+    config.kubevirt_vm_address_persistence.get_or_insert_with(|| "Enabled".to_owned());
     client.set_ipam_configuration(&config).await?;
     for line in told {
         writeln!(world.out, "Successfully set {line}")?;
@@ -222,17 +229,8 @@ pub(crate) async fn configure(given: &Settings, common: &Common, world: &mut Sur
     Ok(())
 }
 
-/// A truth value as Go reads it.
-fn truth(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
-    }
-}
-
 /// A table in a box; columns from `right` on are aligned to the right.
-fn boxed(header: &[&str], right: usize, rows: &[Vec<String>]) -> String {
+pub(crate) fn boxed(header: &[&str], right: usize, rows: &[Vec<String>]) -> String {
     let widths: Vec<usize> = (0..header.len())
         .map(|i| {
             let cells = rows.iter().filter_map(|row| row.get(i)).map(String::len);
@@ -241,16 +239,17 @@ fn boxed(header: &[&str], right: usize, rows: &[Vec<String>]) -> String {
         .collect();
     let dashes: Vec<String> = widths.iter().map(|width| "-".repeat(width + 2)).collect();
     let rule = format!("+{}+\n", dashes.join("+"));
-    let line = |cells: &[String]| {
+    // Headings stand on the left, whatever is below them.
+    let line = |cells: &[String], right: usize| {
         let cells = cells.iter().zip(&widths).enumerate().map(|(i, (cell, width))| {
             if i < right { format!("| {cell:<width$} ") } else { format!("| {cell:>width$} ") }
         });
         cells.collect::<String>() + "|\n"
     };
     let header: Vec<String> = header.iter().map(|h| (*h).to_owned()).collect();
-    let body: String = rows.iter().map(|row| line(row)).collect();
+    let body: String = rows.iter().map(|row| line(row, right)).collect();
     debug_assert!(rows.iter().all(|row| row.len() == widths.len()));
-    format!("{rule}{}{rule}{body}{rule}", line(&header))
+    format!("{rule}{}{rule}{body}{rule}", line(&header, usize::MAX))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tortie_api::{duration, v3};
 
 /// Brings an object into Calico's form. Fails if a field has the wrong type.
@@ -37,6 +37,7 @@ pub fn canonical(object: Value) -> Result<Value, serde_json::Error> {
         _ => typed,
     };
     let Value::Object(mut fields) = whole_numbers(typed) else { return Ok(Value::Null) };
+    always_written(&kind, &mut fields);
     let mut ordered = Map::new();
     for key in ["kind", "apiVersion", "metadata", "spec"] {
         if let Some(value) = fields.shift_remove(key) {
@@ -45,6 +46,60 @@ pub fn canonical(object: Value) -> Result<Value, serde_json::Error> {
     }
     ordered.append(&mut fields);
     Ok(ordered.into())
+}
+
+/// Fields that Calico writes also when they are empty.
+fn always_written(kind: &str, fields: &mut Map<String, Value>) {
+    let empty = || Value::Object(Map::new());
+    let spec = fields.entry("spec").or_insert_with(empty);
+    if let Some(spec) = spec.as_object_mut() {
+        let (name, value) = match kind {
+            "FelixConfiguration" => ("bpfLogLevel", "".into()),
+            "KubeControllersConfiguration" => ("controllers", empty()),
+            "StagedKubernetesNetworkPolicy" => ("podSelector", empty()),
+            _ => ("", Value::Null),
+        };
+        if !name.is_empty() {
+            spec.entry(name).or_insert(value);
+        }
+    }
+    match kind {
+        "Tier" | "Node" | "KubeControllersConfiguration" => {
+            fields.entry("status").or_insert_with(empty);
+        }
+        "CalicoNodeStatus" => {
+            let status = fields.entry("status").or_insert_with(empty);
+            merge_missing(status, &no_node_status());
+        }
+        _ => {}
+    }
+}
+
+/// The status of a node of which nothing was told yet.
+fn no_node_status() -> Value {
+    json!({
+        "lastUpdated": null,
+        "agent": {"birdV4": {}, "birdV6": {}},
+        "bgp": {
+            "numberEstablishedV4": 0,
+            "numberNotEstablishedV4": 0,
+            "numberEstablishedV6": 0,
+            "numberNotEstablishedV6": 0,
+        },
+        "routes": {},
+    })
+}
+
+/// Fills in the members that an object lacks, in it and in the objects below.
+fn merge_missing(object: &mut Value, template: &Value) {
+    let (Some(object), Some(template)) = (object.as_object_mut(), template.as_object()) else { return };
+    let mut rest = std::mem::take(object);
+    for (name, value) in template {
+        let mut own = rest.shift_remove(name).unwrap_or_else(|| value.clone());
+        merge_missing(&mut own, value);
+        object.insert(name.clone(), own);
+    }
+    object.append(&mut rest);
 }
 
 fn round<T: DeserializeOwned + Serialize>(object: Value) -> Result<Value, serde_json::Error> {
@@ -106,7 +161,6 @@ fn whole_numbers(value: Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn empty_fields_go_and_fields_stand_in_order() {
@@ -126,9 +180,25 @@ mod tests {
             "spec": {"netlinkTimeout": "125s", "interfacePrefix": "cali", "bpfConntrackTimeouts": {"tcpEstablished": "90s"}},
         });
         let expected = json!({
-            "netlinkTimeout": "2m5s", "interfacePrefix": "cali", "bpfConntrackTimeouts": {"tcpEstablished": "90s"},
+            "bpfLogLevel": "", "netlinkTimeout": "2m5s", "interfacePrefix": "cali", "bpfConntrackTimeouts": {"tcpEstablished": "90s"},
         });
         assert_eq!(canonical(felix).unwrap()["spec"], expected);
+    }
+
+    #[test]
+    fn some_fields_are_written_empty() {
+        let of = |kind: &str, rest: Value| {
+            let mut object = json!({"kind": kind, "metadata": {"name": "default"}, "spec": {}});
+            merge_missing(&mut object, &rest);
+            canonical(object).unwrap()
+        };
+        assert_eq!(of("Tier", json!({}))["status"], json!({}));
+        assert_eq!(of("IPPool", json!({})).get("status"), None);
+        assert_eq!(of("KubeControllersConfiguration", json!({}))["spec"], json!({"controllers": {}}));
+        let status = of("CalicoNodeStatus", json!({"status": {"routes": {"routesV4": []}}}));
+        assert_eq!(status["status"]["bgp"]["numberEstablishedV6"], json!(0));
+        assert_eq!(status["status"]["routes"], json!({"routesV4": []}));
+        assert!(status["status"]["lastUpdated"].is_null());
     }
 
     #[test]

@@ -9,6 +9,13 @@ use tortie_api::validate::{self, Problem};
 
 /// How the message of an unknown field begins.
 const NO_FIELD: &str = "is no field here";
+/// Fields of a Node's status.
+const NODE_STATUS: [&str; 3] = ["wireguardPublicKey", "wireguardPublicKeyV6", "podCIDRs"];
+/// Fields that every object has.
+const TOP: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
+/// Fields of metadata that people write.
+const METADATA: [&str; 7] =
+    ["name", "namespace", "labels", "annotations", "uid", "resourceVersion", "creationTimestamp"];
 /// Deepest nesting of a kind's fields.
 const MAX_DEPTH: usize = 12;
 
@@ -168,15 +175,24 @@ fn strangers(kind: &str, value: &serde_json::Value) -> Vec<Problem> {
     let options = validate::Options { schema: false, client: true };
     let mut problems = validate::validate_value(value, options);
     problems.retain(|problem| problem.message.starts_with(NO_FIELD));
-    if kind == "Node" && value.get("status").is_some() {
-        let message = format!("{NO_FIELD}: it is written by the node itself; remove it");
-        problems.push(Problem { path: "status".to_owned(), message });
+    if kind == "Node"
+        && let Some(status) = value.get("status").and_then(serde_json::Value::as_object)
+    {
+        // A node of Kubernetes has much more of it.
+        for key in status.keys().filter(|key| !NODE_STATUS.contains(&key.as_str())) {
+            let message = format!("{NO_FIELD}: a Node of Calico is not one of Kubernetes; remove it");
+            problems.push(Problem { path: format!("status.{key}"), message });
+        }
     }
     problems
 }
 
 /// Calico takes keys in any case. Each round finds what the renaming in the round before has uncovered.
 fn fold_case(kind: &str, value: &mut serde_json::Value) {
+    fold_names(value, &TOP);
+    if let Some(metadata) = value.get_mut("metadata") {
+        fold_names(metadata, &METADATA);
+    }
     for _ in 0..MAX_DEPTH {
         let mut renamed = false;
         for problem in strangers(kind, value) {
@@ -192,18 +208,30 @@ fn fold_case(kind: &str, value: &mut serde_json::Value) {
     }
 }
 
-/// Gives a field another name, unless that is taken.
+/// Gives the fields of an object that are meant by another case their names.
+fn fold_names(object: &mut serde_json::Value, names: &[&str]) {
+    let Some(fields) = object.as_object_mut() else { return };
+    let odd: Vec<String> = fields.keys().filter(|key| !names.contains(&key.as_str())).cloned().collect();
+    for key in odd {
+        let Some(name) = names.iter().find(|name| name.eq_ignore_ascii_case(&key)) else { continue };
+        if let Some(field) = fields.shift_remove(&key) {
+            fields.entry(*name).or_insert(field);
+        }
+    }
+}
+
+/// Gives a field another name. A field that has it already wins.
 fn rename(value: &mut serde_json::Value, path: &str, to: &str) -> bool {
     let pointer = format!("/{}", path.replace(['.', '['], "/").replace(']', ""));
     let Some((parent, name)) = pointer.rsplit_once('/') else { return false };
     let Some(parent) = value.pointer_mut(parent).and_then(serde_json::Value::as_object_mut) else {
         return false;
     };
-    if parent.contains_key(to) {
-        return false;
-    }
     match parent.shift_remove(name) {
-        Some(field) => parent.insert(to.to_owned(), field).is_none(),
+        Some(field) => {
+            parent.entry(to).or_insert(field);
+            true
+        }
         None => false,
     }
 }

@@ -47,7 +47,9 @@ fn leaks_are_reported_and_released() {
         for line in [
             "Found 1 IPAM blocks.\n",
             "IPAM blocks record 3 allocations.\n",
-            "  10.0.0.1 leaked; handle \"gone\", shop/gone on \"n1\"\n",
+            "  10.0.0.1 leaked; attrs Main:gone Extra:namespace=shop,node=n1,pod=gone\n",
+            "  n1 has 3 allocations\n",
+            "Found 0 invalid IPAMBlocks.\n",
             "Found 1 IPs that are allocated in IPAM but not actually in use.\n",
             "  fd00::1 in use by Pod(shop/live) is not in any active IP pool.\n",
             "Found 1 handles with no matching IPs (and 2 handles with matches).\n",
@@ -58,7 +60,7 @@ fn leaks_are_reported_and_released() {
         let stored: Value = serde_json::from_slice(&std::fs::read(report).unwrap()).unwrap();
         assert_eq!(stored["allocations"]["10.0.0.1"][0]["inUse"], false);
         assert_eq!(stored["allocations"]["10.0.0.0"][0]["owners"], json!(["Pod(shop/live)"]));
-        assert_eq!(stored["leakedHandles"][0]["id"], "empty");
+        assert_eq!(stored["leakedHandles"][0]["ID"], "empty");
 
         let told = b.ok(&format!("ipam release --from-report {report}"), "");
         assert!(told.contains("Released 1 IPs successfully\n"), "{told}");
@@ -117,5 +119,56 @@ fn a_pool_is_split_while_locked() {
             .collect();
         assert_eq!(names, ["split-p-0", "split-p-1"]);
         assert_eq!(pools["items"][0]["spec"]["blockSize"], 30);
+    });
+}
+
+#[test]
+fn balanced_services_use_addresses_and_broken_blocks_are_told() {
+    on_each(|b| {
+        fill(b);
+        b.ok(
+            "create -f -",
+            "apiVersion: projectcalico.org/v3\nkind: KubeControllersConfiguration\nmetadata: {name: default}\n\
+             spec: {controllers: {loadBalancer: {assignIPs: AllServices}}}\n",
+        );
+        b.put(
+            "/tortie/kubernetes/services/shop/web",
+            &json!({"metadata": {"name": "web", "namespace": "shop"}, "spec": {"type": "LoadBalancer"},
+                "status": {"loadBalancer": {"ingress": [{"ip": "10.0.0.1"}]}}}),
+        );
+        b.put(
+            "/calico/ipam/v2/assignment/ipv6/block/fd00::-127",
+            &json!({"cidr": "fd00::/127", "affinity": null, "allocations": [null, null], "unallocated": [0, 0],
+                "attributes": []}),
+        );
+        let told = b.ok("ipam check --show-all-ips", "");
+        for line in [
+            " IPAM block fd00::/127 affinity=<none>:\n",
+            "Found 1 service load balancer(s).\n",
+            "  10.0.0.1 belongs to web\n",
+            "Found 0 IPs that are allocated in IPAM but not actually in use.\n",
+            "  IPAMBlock fd00::/127 is invalid: ordinal 0 appears more than once in Unallocated array\n",
+        ] {
+            assert!(told.contains(line), "{}: {line}: {told}", b.name);
+        }
+    });
+}
+
+#[test]
+fn borrowed_addresses_are_listed() {
+    on_each(|b| {
+        fill(b);
+        let mut block = b.stored(BLOCK).unwrap();
+        block["affinity"] = "host:n2".into();
+        b.put(BLOCK, &block);
+        let told = b.ok("ipam show --show-borrowed", "");
+        assert!(
+            told.contains("| 10.0.0.0 | n1             | 10.0.0.0/30 | n2          | pod  | shop/live    |"),
+            "{told}"
+        );
+        assert!(
+            told.contains("Note: found 1 IP allocations without an explicit node association."),
+            "{told}"
+        );
     });
 }

@@ -4,4 +4,6 @@
 
 mod bench;
 mod ipam;
+mod migration;
+mod node;
 mod transcripts;

@@ -398,7 +398,7 @@ fn pools_do_not_overlap_and_give_blocks_back() {
         assert_eq!(
             b.ok("ipam show --show-blocks", ""),
             "+----------+--------------+------------+------------+--------------+-------------------+\n\
-             | GROUPING | CIDR         |  IPS TOTAL | IPS IN USE | IPS RESERVED |          IPS FREE |\n\
+             | GROUPING | CIDR         | IPS TOTAL  | IPS IN USE | IPS RESERVED | IPS FREE          |\n\
              +----------+--------------+------------+------------+--------------+-------------------+\n\
              | IP Pool  | 10.0.0.0/16  |      65536 |     1 (0%) |       0 (0%) |      65535 (100%) |\n\
              | Block    | 10.0.0.0/26  |         64 |     1 (2%) |       0 (0%) |          63 (98%) |\n\
@@ -467,7 +467,7 @@ fn nodes_take_what_is_theirs_with_them() {
         let keys = b.keys();
         assert!(!keys.iter().any(|k| k.contains("n1")), "{keys:?}");
         assert_eq!(keys.iter().filter(|k| k.contains("n2")).count(), 4, "{keys:?}");
-        b.fails("create -f -", "apiVersion: projectcalico.org/v3\nkind: Node\nmetadata: {name: n3}\nstatus: {podCIDRs: [10.0.0.0/8]}\n", "status");
+        b.fails("create -f -", "apiVersion: projectcalico.org/v3\nkind: Node\nmetadata: {name: n3}\nstatus: {conditions: []}\n", "wrong location: conditions");
     });
 }
 
@@ -511,7 +511,8 @@ fn addresses_are_released_and_settings_changed() {
         let stored = b.stored("/calico/ipam/v2/config").unwrap();
         assert_eq!(
             stored,
-            json!({"strict_affinity": true, "auto_allocate_blocks": true, "maxBlocksPerHost": 5, "ipCooldownSeconds": 60})
+            json!({"strict_affinity": true, "auto_allocate_blocks": true, "maxBlocksPerHost": 5,
+                "kubeVirtVMAddressPersistence": "Enabled", "ipCooldownSeconds": 60})
         );
         assert_eq!(b.ok("get ipamconfig", "").lines().count(), 2);
     });
