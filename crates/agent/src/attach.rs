@@ -28,6 +28,9 @@ const CONTAINER_ID: &str = "cni.projectcalico.org/containerID";
 /// How often a lost compare-and-swap on the pod's record is tried again.
 const RECORD_TRIES: usize = 16;
 
+/// An interface that is being made.
+type Preparing = tokio::task::JoinHandle<Result<pod::Pair, pod::AttachError>>;
+
 /// Attaches and detaches pods.
 pub(crate) struct Attacher {
     parts: Parts,
@@ -113,8 +116,18 @@ impl Attacher {
             namespace.map_err(|e| datastore(args, &e))?.and_then(|e| serde_json::from_slice(&e.value).ok());
         let facts =
             facts.map_err(|e| fail(code::DATASTORE, format!("{}: {}", subject(args), chain(&e)), ""))?;
-        let ips = self.assign(args, &pod, namespace.as_ref(), &facts).await?;
-        match self.finish_add(args, &path, entry, &ips, netns).await {
+        let netns = Arc::new(netns);
+        // The interface of a new pod is made while its addresses are found: it needs none to exist, and down it
+        // carries nothing. That of a pod with a container on record is left alone until the record is ours.
+        let pair = annotation(&pod, CONTAINER_ID).is_none().then(|| self.prepare(args, &netns));
+        let ips = match self.assign(args, &pod, namespace.as_ref(), &facts).await {
+            Ok(ips) => ips,
+            Err(error) => {
+                self.discard(args, pair).await;
+                return Err(error);
+            }
+        };
+        match self.finish_add(args, &path, entry, &ips, netns, pair).await {
             Ok(made) => Ok(made),
             Err(error) => {
                 self.undo(args, &path).await;
@@ -123,29 +136,63 @@ impl Attacher {
         }
     }
 
-    /// Store first, then kernel; the interface is made while the policy is applied.
+    /// The pod's interface as far as it is known before its addresses.
+    fn spec(&self, args: &CniArgs) -> PodSpec {
+        let mtu = if args.mtu > 0 { args.mtu } else { self.parts.mtu };
+        let mut spec = PodSpec::new(self.host_name(args), args.ifname.clone(), mtu, Vec::new());
+        // For people who look at interfaces; the kernel takes 255 bytes.
+        let alias = format!("{}/{} {}", args.namespace, args.pod, args.container_id);
+        spec.alias = Some(alias.chars().take(200).collect());
+        spec
+    }
+
+    fn host_name(&self, args: &CniArgs) -> String {
+        names::veth(&self.parts.config.interface_prefix, &args.namespace, &args.pod)
+    }
+
+    fn prepare(&self, args: &CniArgs, netns: &Arc<NetNs>) -> Preparing {
+        let (host, netns, spec) = (self.parts.host.clone(), netns.clone(), self.spec(args));
+        tokio::task::spawn_blocking(move || pod::prepare(&host, &netns, &spec))
+    }
+
+    /// Takes away an interface that was made for nothing.
+    async fn discard(&self, args: &CniArgs, pair: Option<Preparing>) {
+        let Some(pair) = pair else { return };
+        if let Ok(Ok(_)) = pair.await
+            && let Err(error) = self.remove_interface(args).await
+        {
+            tracing::warn!(pod = %pod_name(args), error = %error.message, "an interface without addresses is left; the next attempt replaces it");
+        }
+    }
+
+    /// Store first, then kernel; the interface is set up while the policy is applied.
     async fn finish_add(
         &self,
         args: &CniArgs,
         path: &str,
         entry: Entry,
         ips: &[IpAddr],
-        netns: NetNs,
+        netns: Arc<NetNs>,
+        pair: Option<Preparing>,
     ) -> Result<Attachment, ApiError> {
         let taken = self.parts.connections.take(&args.container_id, ips);
-        let (value, revision) = self
-            .record(args, path, entry, |annotations| {
-                let with_length = |ip: &IpAddr| format!("{ip}/{}", if ip.is_ipv4() { 32 } else { 128 });
-                let all: Vec<String> = ips.iter().map(with_length).collect();
-                annotations.insert(POD_IP.to_owned(), json!(all.first().cloned().unwrap_or_default()));
-                annotations.insert(POD_IPS.to_owned(), json!(all.join(",")));
-                annotations.insert(CONTAINER_ID.to_owned(), json!(args.container_id));
-            })
-            .await?;
-        let host_name = names::veth(&self.parts.config.interface_prefix, &args.namespace, &args.pod);
-        let mtu = if args.mtu > 0 { args.mtu } else { self.parts.mtu };
-        let mut spec = PodSpec::new(host_name, args.ifname.clone(), mtu, ips.to_vec());
-        spec.alias = Some(format!("{}/{} {}", args.namespace, args.pod, args.container_id));
+        let record = self.record(args, path, entry, |annotations| {
+            let with_length = |ip: &IpAddr| format!("{ip}/{}", if ip.is_ipv4() { 32 } else { 128 });
+            let all: Vec<String> = ips.iter().map(with_length).collect();
+            annotations.insert(POD_IP.to_owned(), json!(all.first().cloned().unwrap_or_default()));
+            annotations.insert(POD_IPS.to_owned(), json!(all.join(",")));
+            annotations.insert(CONTAINER_ID.to_owned(), json!(args.container_id));
+        });
+        let made = async {
+            match pair {
+                Some(pair) => Some(pair.await),
+                None => None,
+            }
+        };
+        // Both to the end, whatever becomes of the other: what is half made cannot be undone.
+        let (record, made) = tokio::join!(record, made);
+        let (value, revision) = record?;
+        let spec = self.spec(args).with_addresses(ips.to_vec());
         // The engine learns of the endpoint before its interface and routes can appear.
         let policy = self.parts.engine.ahead(path.to_owned(), Some(value), revision).await;
         // Connections of whoever had the addresses before are not this pod's.
@@ -153,9 +200,17 @@ impl Attacher {
             fail(code::TRY_AGAIN, format!("{}: {e}", subject(args)), "see the agent's log; it keeps trying")
         })?;
         let host = self.parts.host.clone();
+        let broken = |e: &dyn std::error::Error| {
+            fail(code::KERNEL, format!("interface of {}: {}", subject(args), chain(e)), "")
+        };
+        let made = match made {
+            Some(made) => made,
+            None => self.prepare(args, &netns).await,
+        };
+        let pair = made.map_err(|e| broken(&e))?.map_err(|e| broken(&e))?;
         let link = {
             let spec = spec.clone();
-            tokio::task::spawn_blocking(move || pod::attach(&host, &netns, &spec))
+            tokio::task::spawn_blocking(move || pod::configure(&host, &netns, &spec, &pair))
         };
         let (link, policy) = tokio::join!(link, policy);
         policy.map_err(|e| {
@@ -165,9 +220,7 @@ impl Attacher {
                 "see `tortie node status` and the agent's log",
             )
         })?;
-        let link = link
-            .map_err(|e| fail(code::KERNEL, format!("interface of {}: {e}", subject(args)), ""))?
-            .map_err(|e| fail(code::KERNEL, format!("interface of {}: {}", subject(args), chain(&e)), ""))?;
+        let link = link.map_err(|e| broken(&e))?.map_err(|e| broken(&e))?;
         Ok(Attachment {
             host_interface: spec.host_name,
             host_mac: pod::HOST_MAC.to_string(),
@@ -212,16 +265,8 @@ impl Attacher {
                 true
             }
         };
-        if ours {
-            let name = names::veth(&self.parts.config.interface_prefix, &args.namespace, &args.pod);
-            let host = self.parts.host.clone();
-            match tokio::task::spawn_blocking(move || pod::detach(&host, &name)).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(e)) => {
-                    note(fail(code::KERNEL, format!("interface of {}: {}", subject(args), chain(&e)), ""));
-                }
-                Err(e) => note(fail(code::KERNEL, format!("interface of {}: {e}", subject(args)), "")),
-            }
+        if ours && let Err(error) = self.remove_interface(args).await {
+            note(error);
         }
         match self.parts.ipam.release_by_handle(&handle(args)).await {
             Ok(released) => self.parts.connections.release(&args.container_id, &released),
@@ -232,6 +277,16 @@ impl Attacher {
             )),
         }
         first.map_or(Ok(()), Err)
+    }
+
+    async fn remove_interface(&self, args: &CniArgs) -> Result<(), ApiError> {
+        let (host, name) = (self.parts.host.clone(), self.host_name(args));
+        let broken = |e: &dyn std::error::Error| {
+            fail(code::KERNEL, format!("interface of {}: {}", subject(args), chain(e)), "")
+        };
+        let removed = tokio::task::spawn_blocking(move || pod::detach(&host, &name)).await;
+        removed.map_err(|e| broken(&e))?.map_err(|e| broken(&e))?;
+        Ok(())
     }
 
     /// Empties the pod's record if it belongs to this container; answers whether the interface may be removed.
@@ -271,7 +326,7 @@ impl Attacher {
                 "its record names another container",
             ));
         }
-        let name = names::veth(&self.parts.config.interface_prefix, &args.namespace, &args.pod);
+        let name = self.host_name(args);
         let status = self.parts.engine.status().await.unwrap_or_default();
         match status.endpoints.iter().find(|e| e.interface == name) {
             Some(endpoint) if endpoint.state == "up" => Ok(()),

@@ -145,20 +145,27 @@ impl PodSpec {
         mtu: u32,
         addresses: Vec<IpAddr>,
     ) -> Self {
-        let routes =
-            Family::ALL.into_iter().filter(|f| addresses.iter().any(|a| Family::of(*a) == *f)).map(Cidr::any);
         Self {
-            routes: routes.collect(),
+            routes: Vec::new(),
             host_name: host_name.into(),
             pod_name: pod_name.into(),
             mtu,
-            addresses,
+            addresses: Vec::new(),
             pod_mac: None,
             alias: None,
             queues: None,
             ip_forwarding: false,
             rp_filter: None,
         }
+        .with_addresses(addresses)
+    }
+
+    /// The same with these addresses, and default routes of their families.
+    pub fn with_addresses(mut self, addresses: Vec<IpAddr>) -> Self {
+        let of = |family: &Family| addresses.iter().any(|a| Family::of(*a) == *family);
+        self.routes = Family::ALL.into_iter().filter(of).map(Cidr::any).collect();
+        self.addresses = addresses;
+        self
     }
 
     fn has(&self, family: Family) -> bool {
@@ -166,15 +173,33 @@ impl PodSpec {
     }
 }
 
+/// A pod's interface that exists, without addresses, and down: nothing passes through it yet.
+#[derive(Clone, Debug)]
+pub struct Pair {
+    made: Link,
+    pod_mac: Mac,
+}
+
 /// Sets a pod's interface up. A host end of the same name is replaced together with its pair.
 ///
 /// `host` is a socket in the node's namespace. If this fails, what was made is removed again.
 pub fn attach(host: &Netlink, pod: &NetNs, spec: &PodSpec) -> Result<PodLink, AttachError> {
+    let pair = prepare(host, pod, spec)?;
+    configure(host, pod, spec, &pair)
+}
+
+/// The first half of [`attach`]: needs neither addresses nor routes, so that it may run while they are being found.
+pub fn prepare(host: &Netlink, pod: &NetNs, spec: &PodSpec) -> Result<Pair, AttachError> {
     let pod_mac = spec.pod_mac.unwrap_or_else(random_mac);
-    let made = make_pair(host, pod, spec, pod_mac)?;
-    let configured = steps::configure_host(host, spec, &made, pod_mac)
-        .and_then(|()| steps::configure_pod(pod, spec, &made))
-        .map(|index| PodLink { host: made.index, pod: index, pod_mac });
+    Ok(Pair { made: make_pair(host, pod, spec, pod_mac)?, pod_mac })
+}
+
+/// The second half of [`attach`], with the specification complete. If this fails, the pair is removed again.
+pub fn configure(host: &Netlink, pod: &NetNs, spec: &PodSpec, pair: &Pair) -> Result<PodLink, AttachError> {
+    let Pair { made, pod_mac } = pair;
+    let configured = steps::configure_host(host, spec, made, *pod_mac)
+        .and_then(|()| steps::configure_pod(pod, spec, made))
+        .map(|index| PodLink { host: made.index, pod: index, pod_mac: *pod_mac });
     if configured.is_err() {
         // The first error is the one to report.
         let _ = host.delete_link(made.index);
