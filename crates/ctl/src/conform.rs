@@ -8,6 +8,7 @@ mod http;
 mod ipam;
 mod k8s;
 mod keys;
+mod passed;
 mod processors;
 mod selectors;
 mod tagged;

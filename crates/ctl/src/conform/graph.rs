@@ -1,10 +1,12 @@
 //! Suite `calc_graph`: changes of the datastore in, what a dataplane was told after each batch out.
 
+mod counts;
 mod migration;
 mod sound;
 mod state;
 
 use super::{Answer, error, only, skip, text};
+use counts::Counts;
 use serde_json::Value;
 use state::Told;
 use tortie_calc::fabric::{Fabric, FabricConfig, RouteSource};
@@ -42,10 +44,12 @@ fn sequence(request: &Value) -> Answer {
         source,
     });
     let mut told = Told::new(node);
+    let mut counts = Counts::default();
     let mut states = Vec::new();
     let batches = request.get("batches").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     for (i, batch) in batches.iter().enumerate() {
         for change in batch.as_array().into_iter().flatten().filter_map(change) {
+            counts.on_change(&change);
             told.migrations.on_change(&change);
             fabric.on_change(&change);
             calc.on_change(change);
@@ -63,7 +67,9 @@ fn sequence(request: &Value) -> Answer {
         for update in fabric_updates {
             told.apply_fabric(update);
         }
-        states.push(told.state(&calc));
+        let mut state = told.state(&calc);
+        state["stats"] = counts.show();
+        states.push(state);
     }
     only("states", states)
 }

@@ -1,5 +1,6 @@
 //! Suite `trace_update_processors`: projectcalico.org/v3 objects to keys and values of the model, one kind at a time.
 
+use super::passed::passed;
 use super::tagged::{NoKey, Tagged, split, write_key};
 use super::{Answer, error, only, skip, text};
 use serde::de::DeserializeOwned;
@@ -117,10 +118,10 @@ impl Input<'_> {
         }
     }
 
-    /// The object as it is.
+    /// The object itself.
     fn passed_on(&self) -> Value {
         let key = write_key(&Key::Resource(self.key.clone()));
-        json!({"key": key, "value": self.value.map(|(_, json)| json)})
+        json!({"key": key, "value": self.value.map(|(kind, json)| passed(kind, json))})
     }
 }
 
@@ -317,7 +318,8 @@ impl Processor {
         }
         let mut outcome = Outcome::changes(changes).with_problems(&problems);
         if !bgp {
-            outcome.kvs.push(input.passed_on());
+            let key = ResourceKey { namespace: String::new(), ..input.key.clone() };
+            outcome.kvs.push(Input { key, value: input.value }.passed_on());
         }
         Ok(outcome)
     }

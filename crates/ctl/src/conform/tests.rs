@@ -205,7 +205,7 @@ fn conversions_step_by_step() {
 fn policies_that_cannot_be_used_are_converted() {
     for (spec, selector) in [
         (json!({"selector": "a =", "serviceAccountSelector": "b == 'c'"}), "(a =) && pcsa.b == \"c\""),
-        (json!({"selector": "all()", "namespaceSelector": "name 'x'"}), "all()"),
+        (json!({"selector": "all()", "namespaceSelector": "name 'x'"}), "has(projectcalico.org/namespace)"),
         (json!({"selector": "all()", "ingress": [{"action": "Foo", "protocol": "bar"}]}), "all()"),
     ] {
         let fields = json!({"metadata": {"name": "p"}, "spec": spec});
@@ -286,6 +286,8 @@ fn states_of_a_dataplane() {
     assert_eq!(state["UntrackedEndpointPolicyOrder"], json!({"k8s/ns/p/eth0": []}));
     assert_eq!(state["UntrackedPolicyIDs"].as_array().map(Vec::len), Some(1));
     assert_eq!(state["LiveMigrationRoles"], json!({"k8s/ns/p/eth0": "SOURCE"}));
+    let counts = json!({"NumTiers": 0, "NumPolicies": 2, "NumProfileRules": 0, "NumALPPolicies": 0});
+    assert_eq!(state["stats"], counts);
     let end = &answer["states"][2];
     for member in ["IPSets", "EndpointPolicyOrder", "LiveMigrationRoles"] {
         assert_eq!(end[member], json!({}), "{member}");

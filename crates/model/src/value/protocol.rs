@@ -29,7 +29,7 @@ impl WrittenProtocol {
     pub fn lower_case(self) -> Self {
         match self {
             Self::Name(name) => Self::Name(name.to_lowercase().into()),
-            number => number,
+            number @ Self::Number(_) => number,
         }
     }
 
