@@ -45,7 +45,7 @@ fn lab(tortie: &str) -> Result<()> {
 fn parts() -> Result<()> {
     let run = ["run", "--quiet", "--release"];
     let bench = ["bench", "--quiet"];
-    let parts: [(&[&str], &[&str]); 7] = [
+    let parts: [(&[&str], &[&str]); 8] = [
         (&run, &["-p", "tortie-kernel-nft", "--example", "nft_bench"]),
         (&bench, &["-p", "tortie-kernel-net", "--bench", "kernel_net"]),
         (&bench, &["-p", "tortie-probe", "--bench", "probe"]),
