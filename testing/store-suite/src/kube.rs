@@ -81,9 +81,16 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts both, with more arguments for the API server, made from its directory; waits until it answers and has the
-    /// definitions of a group of Calico's kinds. Nothing if these tests are to be skipped.
+    /// As [`Cluster::empty`], with the definitions of a group of Calico's kinds.
     pub async fn new(group: crd::Group, arguments: impl FnOnce(&Path) -> Vec<String>) -> Option<Arc<Self>> {
+        let cluster = Self::empty(arguments).await?;
+        cluster.install(group);
+        Some(cluster)
+    }
+
+    /// Starts both, with more arguments for the API server, made from its directory; waits until it answers. Nothing if
+    /// these tests are to be skipped.
+    pub async fn empty(arguments: impl FnOnce(&Path) -> Vec<String>) -> Option<Arc<Self>> {
         let programs = programs()?;
         let directory = scratch();
         let arguments = arguments(directory.path());
@@ -117,7 +124,6 @@ impl Cluster {
         cluster.prepare();
         cluster.launch(&[]);
         cluster.store(cluster.config()).await;
-        cluster.install(group);
         Some(Arc::new(cluster))
     }
 
@@ -169,6 +175,11 @@ impl Cluster {
     /// Kills the API server (SIGKILL); etcd stays.
     pub fn kill(&self) {
         drop(self.server.lock().unwrap().take());
+    }
+
+    /// Its port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Where its files are.

@@ -10,6 +10,7 @@
 pub mod cases;
 pub mod etcd;
 pub mod kube;
+pub mod proxy;
 pub mod served;
 
 use bytes::Bytes;

@@ -1,9 +1,13 @@
 //! How fast the stores are, beside raw redb on the same file system: a table on standard output.
 //!
-//! `store-bench [--etcd] [--directory DIR]`; the directory decides what a sync costs (default: memory). Figures are for
+//! `store-bench [--etcd] [--scale] [--directory DIR]`; `--scale` measures a large cluster, beside etcd spoken to directly.
+//! The directory decides what a sync costs (default: memory). Figures are for
 //! comparing within one run.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a tool for developers")]
+
+mod raw;
+mod scale;
 
 use bytes::Bytes;
 use redb::{Database, TableDefinition};
@@ -17,7 +21,7 @@ use tortie_store::{
 use tortie_store_suite::etcd::Etcd;
 
 /// As large as a workload endpoint.
-const VALUE: &[u8] = &[b'x'; 600];
+pub(crate) const VALUE: &[u8] = &[b'x'; 600];
 const TABLE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("raw");
 
 #[tokio::main(worker_threads = 2)]
@@ -26,6 +30,10 @@ async fn main() {
     let directory = arguments.iter().position(|argument| argument == "--directory");
     let directory = directory.and_then(|at| arguments.get(at + 1)).map_or("/dev/shm", String::as_str);
     let scratch = tempfile::tempdir_in(directory).unwrap();
+    if arguments.iter().any(|argument| argument == "--scale") {
+        large_cluster(Path::new(directory)).await;
+        return;
+    }
     println!("values of {} bytes in {directory}; microseconds, except where said otherwise\n", VALUE.len());
     println!("{:<44} {:>9} {:>9} {:>12}", "", "p50", "p99", "per second");
     raw_redb(scratch.path());
@@ -37,6 +45,37 @@ async fn main() {
         let store: Arc<dyn Store> = Arc::new(etcd.store_with(etcd.config()).await);
         calls("etcd", &store).await;
     }
+}
+
+/// A table of a large cluster's figures, each with its ratio to those of etcd alone.
+async fn large_cluster(directory: &Path) {
+    let scratch = tempfile::tempdir_in(directory).unwrap();
+    let etcd = Etcd::new().await;
+    let store: Arc<dyn Store> = Arc::new(etcd.store_with(etcd.config()).await);
+    let raw = scale::measure(&scale::Subject::Raw(raw::RawEtcd::connect(&etcd.endpoint()).await)).await;
+    let ours = scale::measure(&scale::Subject::Ours(store.clone())).await;
+    let engine = EngineConfig {
+        durability: Durability::Process,
+        ..EngineConfig::new(scratch.path().join("scale.redb"))
+    };
+    let engine: Arc<dyn Store> = Arc::new(Engine::open(engine).unwrap());
+    let embedded = scale::measure(&scale::Subject::Ours(engine.clone())).await;
+    println!("\n{:<44} {:>12} {:>20} {:>20}", "", "raw etcd", "store-etcd", "embedded");
+    let row = |name: &str, figure: fn(&scale::Figures) -> f64| {
+        let of = |figures: &scale::Figures| {
+            format!("{:.1} ({:.2} x)", figure(figures), figure(figures) / figure(&raw))
+        };
+        println!("{name:<44} {:>12.1} {:>20} {:>20}", figure(&raw), of(&ours), of(&embedded));
+    };
+    row("list of 100,000, ms", |f| f.list.as_secs_f64() * 1e3);
+    row("10,000 changes/s: seen after, p50, ms", |f| f.seen_p50.as_secs_f64() * 1e3);
+    row("10,000 changes/s: seen after, p99, ms", |f| f.seen_p99.as_secs_f64() * 1e3);
+    row("10,000 changes/s: arrived per second", |f| f.changes);
+    row("64 writers of one key: increments per second", |f| f.increments);
+    let (snapshot, again) = scale::follow(engine).await;
+    println!(
+        "\nfollowing 100,000 objects: {snapshot:.2?} for each in the first snapshot, {again:.2?} in the next"
+    );
 }
 
 /// What the file itself costs: one transaction with one write, synced.
