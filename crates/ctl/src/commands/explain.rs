@@ -3,6 +3,7 @@
 use super::{Outcome, Surroundings};
 use std::fmt::Write;
 use tortie_api::crd::{self, Explained, Group};
+use tortie_felix_config::PARAMETERS;
 
 /// Runs the command.
 pub(crate) fn run(path: &str, recursive: bool, world: &mut Surroundings<'_>) -> Outcome {
@@ -34,7 +35,7 @@ fn render(what: Explained, path: &str, recursive: bool) -> String {
     };
     section(
         "DESCRIPTION",
-        Some(what.text()).filter(|t| !t.is_empty()).map(str::to_owned).into_iter().collect(),
+        Some(description(what)).filter(|t| !t.is_empty()).map(str::to_owned).into_iter().collect(),
     );
     section("VALUES", what.limits());
     section("RULES", what.rules().into_iter().map(str::to_owned).collect());
@@ -53,11 +54,21 @@ fn list(out: &mut String, fields: &[Explained], column: usize, recursive: bool) 
             list(out, &field.fields(), column + 2, true);
             continue;
         }
-        let text = [field.text().to_owned(), field.limits().join("; ")];
+        let text = [description(*field).to_owned(), field.limits().join("; ")];
         for text in text.iter().filter(|text| !text.is_empty()) {
             line(out, column + 4, text);
         }
     }
+}
+
+/// What a field does. The settings of the agent are described where they are read.
+fn description(what: Explained) -> &'static str {
+    let setting = || {
+        let field = Some(what.name()).filter(|_| what.kind() == "FelixConfiguration");
+        let named = PARAMETERS.iter().find(|parameter| Some(parameter.field) == field);
+        named.map_or("", |parameter| parameter.documentation)
+    };
+    Some(what.text()).filter(|text| !text.is_empty()).unwrap_or_else(setting)
 }
 
 fn title(field: Explained) -> String {
@@ -87,6 +98,16 @@ mod tests {
         assert!(text("ippool.spec.ipipMode", false).contains("one of Never, Always, CrossSubnet"));
         assert!(text("pool.spec", false).contains("  cidr\t<string> -required-\n"));
         assert!(text("pool.spec", false).contains("RULES:\n    a pool has IPIP or VXLAN, not both\n"));
+    }
+
+    #[test]
+    fn every_setting_of_the_agent_is_described() {
+        let settings = crd::explain("felixconfiguration.spec").unwrap().fields();
+        assert!(settings.len() > 150);
+        for setting in settings {
+            assert!(!description(setting).is_empty(), "{}", setting.name());
+        }
+        assert!(text("felixconfig.spec.vxlanPort", false).contains("DESCRIPTION:\n    "));
     }
 
     #[test]
