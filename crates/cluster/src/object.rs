@@ -97,12 +97,17 @@ impl Place {
 
 /// A new object, without identity yet.
 pub(crate) fn new(kind: &ResourceType, name: &str, spec: Value) -> Value {
-    json!({
+    let mut object = json!({
         "kind": kind.kind,
         "apiVersion": v3::API_VERSION,
         "metadata": {"name": name},
         "spec": spec,
-    })
+    });
+    if kind.kind == "Tier" {
+        // Calico writes it empty.
+        object["status"] = json!({});
+    }
+    object
 }
 
 /// Reads an object with its revision.
