@@ -79,11 +79,15 @@ macro_rules! on_both {
     ($($case:ident),* $(,)?) => {
         mod on_embedded {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $case() { super::$case(super::embedded().await).await; })*
+            async fn $case() {
+                super::$case(super::embedded().await).await;
+            })*
         }
         mod on_etcd {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $case() { super::$case(super::etcd().await).await; })*
+            async fn $case() {
+                super::$case(super::etcd().await).await;
+            })*
         }
     };
 }
