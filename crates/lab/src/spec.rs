@@ -30,6 +30,8 @@ pub(crate) enum Cni {
     Tortie,
     /// The CNI project's bridge, without any policy: what tests must fail on.
     Bridge,
+    /// Nobody, until somebody installs something.
+    None,
 }
 
 /// What real nodes are to be.

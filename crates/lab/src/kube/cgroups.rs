@@ -30,7 +30,7 @@ pub(crate) fn unified() -> bool {
     Path::new(ROOT).join("cgroup.controllers").is_file()
 }
 
-/// The mounted hierarchies that have controllers.
+/// The mounted hierarchies.
 fn hierarchies() -> Vec<PathBuf> {
     let root = PathBuf::from(ROOT);
     if unified() {
@@ -41,7 +41,8 @@ fn hierarchies() -> Vec<PathBuf> {
     entries
         .flatten()
         .map(|e| e.path())
-        .filter(|path| directory(path) && path.join("cgroup.procs").is_file() && !path.ends_with("unified"))
+        // Beside controllers of the first version, the second may be there without any: the runtime uses it too.
+        .filter(|path| directory(path) && path.join("cgroup.procs").is_file())
         .collect()
 }
 

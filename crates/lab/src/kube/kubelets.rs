@@ -40,13 +40,17 @@ pub(crate) async fn start(
         lab: spec.name.clone(),
         binaries: binaries.clone(),
         pods: if bridge { ranges.clone() } else { spec.pools.clone() },
-        plugins: network::plugins(Some(&spec.cni_bin)),
-        network: Some(if bridge {
-            ("10-bridge.conflist".to_owned(), network::bridge(node.net.number).to_string())
-        } else {
-            let list = cni::configuration(&node.agent_socket(), &node.cni_journal());
-            ("10-calico.conflist".to_owned(), network::with_portmap(list).to_string())
-        }),
+        plugins: network::plugins((kubelets.cni != Cni::None).then_some(spec.cni_bin.as_path())),
+        network: match kubelets.cni {
+            Cni::Bridge => {
+                Some(("10-bridge.conflist".to_owned(), network::bridge(node.net.number).to_string()))
+            }
+            Cni::Tortie => {
+                let list = cni::configuration(&node.agent_socket(), &node.cni_journal());
+                Some(("10-calico.conflist".to_owned(), network::with_portmap(list).to_string()))
+            }
+            Cni::None => None,
+        },
         proxy: !kubelets.lean,
     };
     let starts = nodes.iter().map(|node| {

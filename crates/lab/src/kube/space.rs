@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Host directories that a node may write to without anybody noticing.
 const COVERED: [&str; 3] = ["/etc", "/opt", "/var"];
 
-/// Directories of which every node has an empty one.
+/// Directories of which every node has one of its own, which outlives a restart of the node.
 const OWN: [&str; 7] = [
     "/var/lib/kubelet",
     "/etc/cni/net.d",
@@ -134,7 +134,8 @@ fn mounts(spec: &SpaceSpec) -> anyhow::Result<()> {
     mount(Some("proc"), "/proc", Some("proc"), quiet, NONE).context("cannot mount /proc")?;
 
     for dir in COVERED {
-        let [upper, work] = ["upper", "work"].map(|part| spec.data.join("cover").join(part).join(&dir[1..]));
+        let [upper, work] = ["upper", "work"]
+            .map(|part| spec.data.join("cover").join(part).join(dir.trim_start_matches('/')));
         for path in [&upper, &work] {
             fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()))?;
         }
@@ -156,7 +157,11 @@ fn mounts(spec: &SpaceSpec) -> anyhow::Result<()> {
     }
     fs::create_dir_all(NETNS_DIR).with_context(|| format!("cannot create {NETNS_DIR}"))?;
     for dir in OWN {
-        tmpfs(dir)?;
+        let own = spec.data.join("own").join(dir.trim_start_matches('/'));
+        for path in [own.as_path(), Path::new(dir)] {
+            fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()))?;
+        }
+        bind(&own, Path::new(dir))?;
     }
     let containerd = Path::new("/var/lib/containerd");
     fs::create_dir_all(containerd).context("cannot create /var/lib/containerd")?;
@@ -172,6 +177,7 @@ fn tmpfs(dir: &str) -> anyhow::Result<()> {
 
 fn bind(from: &Path, to: &Path) -> anyhow::Result<()> {
     mount(Some(from), to, NONE, MsFlags::MS_BIND | MsFlags::MS_REC, NONE)
+        .and_then(|()| mount(NONE, to, NONE, MsFlags::MS_SHARED, NONE))
         .with_context(|| format!("cannot show {} at {}", from.display(), to.display()))
 }
 
