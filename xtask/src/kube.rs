@@ -26,11 +26,16 @@ KUBEBUILDER_ASSETS, if set, is where kube-apiserver, etcd and kubectl are taken 
 TORTIE_CACHE says where the cache is (default: $XDG_CACHE_HOME/tortie, or ~/.cache/tortie).
 ";
 
+/// What the tests of the Kubernetes datastore need.
+pub(crate) fn server() -> Result<()> {
+    programs::provide(programs::Wanted::ApiServer)
+}
+
 /// Runs `cargo xtask kube`.
 pub(crate) fn run(args: &[String]) -> Result<()> {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words.as_slice() {
-        [] | ["binaries"] => programs::provide(programs::Wanted::ApiServer),
+        [] | ["binaries"] => server(),
         ["binaries", "--all"] => programs::provide(programs::Wanted::All),
         ["images"] => images::provide(),
         ["e2e", rest @ ..] => e2e::run(rest),

@@ -1,6 +1,6 @@
 //! The tasks that call cargo and the product's own binaries.
 
-use crate::{say, setup, tidy};
+use crate::{kube, say, setup, tidy};
 use anyhow::{Context, Result, bail};
 use std::ffi::OsStr;
 use std::path::Path;
@@ -55,6 +55,7 @@ pub(crate) fn lint() -> Result<()> {
 pub(crate) fn test(args: &[String]) -> Result<()> {
     setup::packages()?;
     tidy::run()?;
+    kube::server()?;
     let mut cargo = vec!["test".to_owned(), "--workspace".to_owned()];
     cargo.extend_from_slice(args);
     sh("cargo", &cargo)?;
@@ -66,6 +67,7 @@ pub(crate) fn test(args: &[String]) -> Result<()> {
     let mut run = vec!["lab", "run", "--restart-agents", "--datastore", "etcd", "--name", "xtask-etcd"];
     run.extend(few);
     sh(&tortie, &run)?;
+    sh(&tortie, &["lab", "run", "--datastore", "kubernetes", "--name", "xtask-kube", few[0]])?;
     unprivileged(&tortie, few[0])
 }
 
