@@ -14,15 +14,30 @@ pub(crate) const NAME: &str = "localhost/tortie/node";
 const TARGET: &str =
     if cfg!(target_arch = "aarch64") { "aarch64-unknown-linux-gnu" } else { "x86_64-unknown-linux-gnu" };
 
-/// Builds the image; answers the archive's path.
-pub(crate) fn build() -> Result<PathBuf> {
+/// Runs `cargo xtask image [--programs DIR]`.
+pub(crate) fn run(args: &[String]) -> Result<()> {
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let programs = match words.as_slice() {
+        [] => None,
+        ["--programs", directory] => Some(Path::new(directory)),
+        other => bail!("image does not know {:?}: expected --programs DIR, or nothing", other.join(" ")),
+    };
+    build(programs).map(drop)
+}
+
+/// Builds the image, with the programs of a directory if one is given; answers the archive's path.
+fn build(programs: Option<&Path>) -> Result<PathBuf> {
     setup::packages()?;
+    let program = |package: &str, name: &str, profile: &str| match programs {
+        Some(directory) => Ok(directory.join(name)),
+        None => static_binary(package, name, profile),
+    };
     let mut rootfs = Rootfs::default();
-    rootfs.copy(&static_binary("tortie", "tortie", "image")?, "usr/bin/tortie")?;
+    rootfs.copy(&program("tortie", "tortie", "image")?, "usr/bin/tortie")?;
     for name in ["calico", "calicoctl", "kubectl-calico"] {
         rootfs.link(&format!("usr/bin/{name}"), "tortie");
     }
-    rootfs.copy(&static_binary("tortie-cni-bin", "tortie-cni", "cni")?, "opt/cni/bin/calico")?;
+    rootfs.copy(&program("tortie-cni-bin", "tortie-cni", "cni")?, "opt/cni/bin/calico")?;
     // hostPort and bandwidth are chained plugins of the CNI project.
     for plugin in ["portmap", "bandwidth"] {
         rootfs.copy(&Path::new("/usr/lib/cni").join(plugin), &format!("opt/cni/bin/{plugin}"))?;

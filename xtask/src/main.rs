@@ -24,7 +24,7 @@ cargo xtask <task>
   lint    format and clippy, as CI runs them
   bench   build with optimisation and print the benchmarks: lab, parts, or both; --cold measures a build from nothing, too
   kube    a real Kubernetes for the tests: `cargo xtask kube help`
-  image   the node's container image, without a container engine
+  image   the node's container image, without a container engine; --programs DIR takes tortie and tortie-cni from there
   manifests
           deploy/tortie.yaml and tortie-crd-v1.yaml, out of deploy/node.yaml and the definitions of the kinds
   setup   only install the system packages that the other tasks need
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
         "lint" => tasks::lint(),
         "bench" => tasks::bench(rest),
         "kube" => kube::run(rest),
-        "image" => image::build().map(|_| ()),
+        "image" => image::run(rest),
         "manifests" => manifests::write(),
         "setup" => setup::packages(),
         "help" | "--help" | "-h" => {

@@ -37,6 +37,9 @@ exec "$@"
 const RARE: &[(&str, &str, &str)] = &[
     ("projectcalico.org", "clusterinformations", "update"), // another version of ours, a word about the cluster
     ("projectcalico.org", "felixconfigurations", "update"), // defaults that somebody removed
+    ("projectcalico.org", "blockaffinities", "delete"),     // two nodes want one block: the other one has it
+    ("projectcalico.org", "ipamblocks", "delete"),          // the same, found out later
+    ("projectcalico.org", "ipamhandles", "update"),         // a pod with addresses of one more block
 ];
 
 /// A process that ends with this value.
