@@ -103,9 +103,14 @@ impl Lab {
         Ok(lab)
     }
 
-    /// Waits until kubelets say that their nodes are ready.
+    /// Waits until kubelets say that their nodes are ready; without a network they never do.
     async fn wait_kubelets(&self, sink: &Sink) -> anyhow::Result<()> {
-        let (Some(_), Some(control)) = (&self.spec.kubelets, &self.store.control) else { return Ok(()) };
+        let (Some(kubelets), Some(control)) = (&self.spec.kubelets, &self.store.control) else {
+            return Ok(());
+        };
+        if kubelets.cni == crate::spec::Cni::None {
+            return Ok(());
+        }
         sink.progress("waiting for kubelets").await;
         let waits = self.nodes.iter().map(|n| control.client.wait_node(n.name()));
         join_all(waits).await.into_iter().collect()
