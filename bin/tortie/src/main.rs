@@ -80,7 +80,7 @@ fn dispatch(command: Command, out: &mut impl Write) -> Result<ExitCode> {
         Command::Ctl(args) => Ok(tortie_ctl::calicoctl::run_args(args, out)),
         Command::Policy(args) => tortie_ctl::policy::run(args, out),
         Command::Node(args) => tortie_ctl::node::run(args, out),
-        Command::Debug(args) => tortie_ctl::debug::run(args, out),
+        Command::Debug(args) => tortie_ctl::debug::run(args, tortie_conform::run, out),
         Command::Crds(args) => tortie_ctl::crds::run(&args, out),
         Command::Completion(args) => {
             completion::write(&args, Cli::command(), out)?;

@@ -4,7 +4,7 @@ mod convert;
 
 use anyhow::Result;
 use clap::{Args as ClapArgs, Subcommand};
-use std::io::Write;
+use std::io::{BufRead, Write};
 use std::process::ExitCode;
 
 /// `tortie debug ...`
@@ -34,11 +34,14 @@ enum Command {
     },
 }
 
+/// What answers a suite: its name, questions, answers.
+pub type Conform = fn(&str, &mut dyn BufRead, &mut dyn Write) -> Result<ExitCode>;
+
 /// Runs the command.
-pub fn run(args: Args, out: &mut impl Write) -> Result<ExitCode> {
+pub fn run(args: Args, conform: Conform, out: &mut impl Write) -> Result<ExitCode> {
     match args.command {
         Command::Conform { suite } => {
-            crate::conform::run(&suite, &mut std::io::stdin().lock(), &mut std::io::BufWriter::new(out))
+            conform(&suite, &mut std::io::stdin().lock(), &mut std::io::BufWriter::new(out))
         }
         Command::Convert { filename } => {
             let mut out = std::io::BufWriter::new(out);

@@ -5,7 +5,6 @@
 pub mod calicoctl;
 pub mod client;
 mod commands;
-pub mod conform;
 pub mod crds;
 pub mod debug;
 pub mod node;

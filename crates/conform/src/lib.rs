@@ -42,7 +42,7 @@ const SUITES: &[(&str, Suite)] = &[
 ];
 
 /// Runs a suite from `input` to `out` until the end of input.
-pub fn run(suite: &str, input: &mut impl BufRead, out: &mut impl Write) -> Result<ExitCode> {
+pub fn run(suite: &str, input: &mut dyn BufRead, out: &mut dyn Write) -> Result<ExitCode> {
     let Some((_, answer)) = SUITES.iter().find(|(name, _)| *name == suite) else {
         let names: Vec<&str> = SUITES.iter().map(|(name, _)| *name).collect();
         writeln!(std::io::stderr(), "error: no suite {suite:?}; there are {}", names.join(", "))?;

@@ -6,5 +6,5 @@ use std::process::ExitCode;
 
 fn main() -> anyhow::Result<ExitCode> {
     let suite = std::env::args().nth(1).unwrap_or_default();
-    tortie_ctl::conform::run(&suite, &mut stdin().lock(), &mut BufWriter::new(stdout().lock()))
+    tortie_conform::run(&suite, &mut stdin().lock(), &mut BufWriter::new(stdout().lock()))
 }

@@ -1,6 +1,6 @@
 //! Objects that are passed on whole, in the form in which Calico writes them: what was a number in quotes is a number.
 
-use crate::resources::canonical;
+use tortie_ctl::resources::canonical;
 use serde_json::Value;
 use tortie_api::v3::API_VERSION;
 
