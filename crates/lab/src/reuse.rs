@@ -287,7 +287,9 @@ async fn talk(talks: &mut [Talk], ears: &Ears, word: &str) -> anyhow::Result<()>
 async fn hear_nothing(talks: &mut [Talk], ears: &Ears) -> anyhow::Result<()> {
     let began = Instant::now();
     while began.elapsed() < SILENCE {
-        talks.iter_mut().for_each(|talk| talk.say("after"));
+        for talk in talks.iter_mut() {
+            talk.say("after");
+        }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let through: Vec<String> = ears.heard().into_iter().filter(|line| line.contains("after")).collect();

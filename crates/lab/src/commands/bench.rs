@@ -5,12 +5,16 @@ use crate::args::Output;
 use crate::bench::{Row, table as render};
 use crate::request::Request;
 use crate::table;
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 pub(super) fn reuse(context: &Context, output: Output) -> anyhow::Result<ExitCode> {
     let rows: Vec<Row> = context.ask(&Request::Reuse)?;
     table::emit(output, &rows, |rows| {
-        rows.iter().map(|row| format!("{:>3} connections are not {}\n", row.count, row.what)).collect()
+        rows.iter().fold(String::new(), |mut text, row| {
+            let _ = writeln!(text, "{:>3} connections are not {}", row.count, row.what);
+            text
+        })
     })?;
     Ok(ExitCode::SUCCESS)
 }
