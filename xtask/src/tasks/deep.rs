@@ -3,7 +3,7 @@
 mod faults;
 
 use super::{build, is_root, nobody};
-use crate::{say, setup};
+use crate::{kube, say, setup};
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -64,6 +64,7 @@ pub(crate) fn deep(wanted: &[String]) -> Result<()> {
     let tortie = build(false)?;
     let mut suites = Suites { wanted: wanted.to_vec(), rows: Vec::new() };
     suites.scenarios(&tortie);
+    suites.kubernetes(&tortie);
     suites.run("a lab that is broken all the time", |detail| faults::unrest(&tortie, detail));
     suites.run("supervisors killed at random", |detail| faults::killed_supervisors(&tortie, detail));
     for (title, packages) in [
@@ -97,6 +98,31 @@ impl Suites {
                 })
             });
         }
+    }
+
+    /// A real API server, and real nodes under Kubernetes' own suites.
+    fn kubernetes(&mut self, tortie: &str) {
+        self.run("scenarios, Kubernetes", |detail| {
+            kube::run(&["binaries".to_owned()])?;
+            let line = ["lab", "run", "lab/scenarios", "--quiet", "--datastore", "kubernetes"];
+            words(detail, &[&[tortie][..], &line, &["--name", "xtask-deep-kube"]].concat())
+        });
+        let e2e = |more: &[&str]| {
+            let all: Vec<String> = ["e2e"].iter().chain(more).map(|w| (*w).to_owned()).collect();
+            kube::run(&all)
+        };
+        let others = r"\[Feature:IPv6DualStack\]|NoSNAT|Connectivity Pod Lifecycle|hairpin|source pod IP|HostPort|Granular Checks";
+        self.run("e2e, NetworkPolicy", |_| e2e(&[]));
+        self.run("e2e, conformance", |_| e2e(&["--focus", r"\[sig-network\].*\[Conformance\]"]));
+        self.run("e2e, both families and others", |_| e2e(&["--focus", others]));
+        self.run("e2e, without policy it fails", |_| {
+            let some = "Netpol.*(default-deny-all|default-deny-ingress|multiple egress policies)";
+            match e2e(&["--cni", "bridge", "--focus", some]) {
+                Err(error) if format!("{error:#}").contains("specs failed") => Ok(()),
+                Err(error) => Err(error),
+                Ok(()) => bail!("the suite passes on a network that knows no policy: it proves nothing"),
+            }
+        });
     }
 
     /// Runs a suite, which leaves its last word in its argument, unless it is not wanted.
