@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tortie_test_netns::isolated;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A process that ends with this value.
 struct Running(Child);
@@ -91,11 +91,11 @@ impl World {
         let output = tortie(self.directory.path()).args(["node", "status"]).output().unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
+}
 
-    fn table(&self) -> String {
-        let output = Command::new("nft").args(["-s", "list", "table", "inet", "calico"]).output().unwrap();
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
+fn table() -> String {
+    let output = Command::new("nft").args(["-s", "list", "table", "inet", "calico"]).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn tortie(directory: &Path) -> Command {
@@ -156,14 +156,14 @@ fn a_node_has_what_it_needs_and_lives_by_its_settings() {
         assert_eq!(std::fs::read_to_string(world.file("lib/nodename")).unwrap(), "n1");
 
         // Ports follow; rules follow by a new engine; what has no effect is named.
-        assert!(!world.table().contains("\"tap*\""));
+        assert!(!table().contains("\"tap*\""));
         let patch = r#"{"spec": {"healthPort": 9199, "prometheusMetricsEnabled": true, "prometheusMetricsPort": 9777,
             "interfacePrefix": "cali,tap", "bpfEnabled": true}}"#;
         world.ctl(&["patch", "felixconfiguration", "default", "--patch", patch]);
         world.ready(9199, " 204 ", "");
         world.until("metrics", || get(9777, "/metrics").filter(|a| a.contains("felix_resync_state 2")));
         world.until("the old port is closed", || get(9099, "/readiness").is_none().then_some(()));
-        world.until("rules for more interfaces", || world.table().contains("\"tap*\"").then_some(()));
+        world.until("rules for more interfaces", || table().contains("\"tap*\"").then_some(()));
         assert!(world.status().contains("BPFEnabled=\"true\""), "{}", world.status());
 
         // One node's own settings win, and their end brings the others back.
@@ -187,18 +187,18 @@ fn a_locked_datastore_stops_nothing_and_changes_nothing() {
         world.ready(9099, " 204 ", "");
         world.ctl(&["datastore", "migrate", "lock"]);
         world.ready(9099, " 503 ", "the datastore is locked");
-        let before = world.table();
+        let before = table();
         let patch = r#"{"spec": {"interfacePrefix": "cali,tap"}}"#;
         world.ctl(&["patch", "felixconfiguration", "default", "--patch", patch]);
         assert!(world.status().contains("not ready"), "{}", world.status());
-        assert_eq!(world.table(), before);
+        assert_eq!(table(), before);
         // An agent that starts meanwhile waits, and leaves what it finds.
         world.start(&START);
         world.ready(9099, " 503 ", "the datastore is locked");
-        assert_eq!(world.table(), before);
+        assert_eq!(table(), before);
         world.ctl(&["datastore", "migrate", "unlock"]);
         world.ready(9099, " 204 ", "");
-        world.until("what changed meanwhile", || world.table().contains("\"tap*\"").then_some(()));
+        world.until("what changed meanwhile", || table().contains("\"tap*\"").then_some(()));
     });
 }
 
@@ -215,7 +215,7 @@ fn an_address_of_another_node_is_reported_until_it_is_free() {
         world.ready(9099, " 503 ", "node other has this node's address fd44::5");
         assert!(world.status().contains("not ready"), "{}", world.status());
         // Policy does not wait for it.
-        world.until("the base chains", || world.table().contains("chain").then_some(()));
+        world.until("the base chains", || table().contains("chain").then_some(()));
         world.ctl(&["delete", "node", "other"]);
         world.ready(9099, " 204 ", "");
     });

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::net::IpAddr;
 use std::time::Duration;
 use tortie_calc::{Calc, CalcConfig};
-use tortie_dataplane::{Config, Dataplane};
+use tortie_dataplane::{Config, Dataplane, OverlayConfig};
 use tortie_kernel_net::pod::{self, PodSpec};
 use tortie_kernel_net::{NetNs, Netlink, sysctl};
 use tortie_model::convert::{Converter, Options};
@@ -17,6 +17,7 @@ use tortie_model::names;
 use tortie_net::Protocol;
 use tortie_policy::{Packet, State};
 use tortie_probe::{Expect, Host, Listeners, Probe, Proto};
+use tortie_rules::EndpointToHost;
 use tortie_test_oracle::{Random, World, change, tier};
 
 const PODS: [(&str, &str, &str); 5] = [
@@ -49,7 +50,11 @@ impl Cluster {
         ] {
             sysctl::set(name, value).unwrap();
         }
-        let config = Config { interface_prefix: "cali".into(), endpoint_to_host: "Accept".into() };
+        let config = Config {
+            interface_prefix: "cali".to_owned(),
+            rules: tortie_rules::Config { endpoint_to_host: EndpointToHost::Accept, ..Default::default() },
+            overlay: OverlayConfig { node: "n1".to_owned(), ..OverlayConfig::default() },
+        };
         Self {
             converter: Converter::new(Options::default()),
             calc: Calc::new(CalcConfig { node: "n1".into(), ..CalcConfig::default() }),
