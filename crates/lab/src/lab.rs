@@ -14,7 +14,7 @@ use crate::pods::{PodName, PodRow, Pods, name_of};
 use crate::process::{Process, State};
 use crate::request::{LabStatus, NodeRow, PodArgs, ProcessStatus, Request};
 use crate::router;
-use crate::spec::LabSpec;
+use crate::spec::{Cni, LabSpec};
 use crate::supervisor::Sink;
 use anyhow::{Context as _, bail};
 use futures_util::future::join_all;
@@ -98,6 +98,9 @@ impl Lab {
             join_all(starts).await.into_iter().collect::<anyhow::Result<()>>()?;
             sink.progress("waiting for BGP sessions").await;
             lab.wait_ready().await?;
+        } else if lab.spec.kubelets.as_ref().is_some_and(|k| k.cni == Cni::None) {
+            // Whoever installs a network finds the peers that the datastore names.
+            lab.start_router().await?;
         }
         lab.wait_kubelets(sink).await?;
         Ok(lab)
@@ -108,7 +111,7 @@ impl Lab {
         let (Some(kubelets), Some(control)) = (&self.spec.kubelets, &self.store.control) else {
             return Ok(());
         };
-        if kubelets.cni == crate::spec::Cni::None {
+        if kubelets.cni == Cni::None {
             return Ok(());
         }
         sink.progress("waiting for kubelets").await;

@@ -31,18 +31,22 @@ struct Files {
     configuration: PathBuf,
     socket: PathBuf,
     pid: PathBuf,
+    /// There if BIRD has run since the machine was started.
+    before: PathBuf,
 }
 
 impl Files {
     fn find() -> Self {
         let run = directory();
-        let configuration = std::env::var_os("TORTIE_BIRD_CONFIG").filter(|path| !path.is_empty());
-        Self {
-            configuration: configuration.unwrap_or_else(|| "/etc/calico/confd/config/bird.cfg".into()).into(),
-            socket: run.join("bird.ctl"),
-            pid: run.join("bird.pid"),
-        }
+        let [socket, pid, before] = ["bird.ctl", "bird.pid", "bird.before"].map(|name| run.join(name));
+        Self { configuration: configuration(), socket, pid, before }
     }
+}
+
+/// What the agent writes.
+pub(super) fn configuration() -> PathBuf {
+    let given = std::env::var_os("TORTIE_BIRD_CONFIG").filter(|path| !path.is_empty());
+    given.unwrap_or_else(|| "/etc/calico/confd/config/bird.cfg".into()).into()
 }
 
 /// Runs the command. Becomes BIRD, unless that is to be stopped or routing is not BIRD's.
@@ -60,9 +64,12 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     if !ready {
         return Ok(ExitCode::SUCCESS);
     }
-    // `-f`: in the foreground. `-R`: its routes of before are kept until the sessions are back.
+    // `-R`: its routes of before are kept until all sessions are back, or for minutes. There are none at first.
+    let recover = files.before.exists();
+    std::fs::write(&files.before, "").with_context(|| format!("cannot write {}", files.before.display()))?;
     let error = Command::new(&args.program)
-        .args(["-f", "-R", "-c"])
+        .args(recover.then_some("-R"))
+        .args(["-f", "-c"])
         .arg(&files.configuration)
         .arg("-s")
         .arg(&files.socket)

@@ -14,6 +14,9 @@ use tortie_bird_control::Birdc;
 /// Port of the agent's probes, unless it is told otherwise.
 const PORT: u16 = 9099;
 
+/// How BIRD says that it still waits for peers after a restart.
+const RECOVERY: &str = "Graceful restart recovery in progress";
+
 /// Patience with one answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -76,7 +79,10 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> Result<ExitCode> {
         let runtime = runtime.context("start the runtime")?;
         let what = if ready { "BIRD is not ready" } else { "BIRD is not alive" };
         let limit = ready.then_some(args.threshold_time);
-        check(what, runtime.block_on(bird(&directory().join("bird.ctl"), limit)));
+        // Without a configuration it waits for one, and lives.
+        if ready || super::bird::configuration().is_file() {
+            check(what, runtime.block_on(bird(&directory().join("bird.ctl"), limit)));
+        }
     }
     for problem in &problems {
         writeln!(out, "{problem}")?;
@@ -131,11 +137,16 @@ async fn bird(socket: &Path, limit: Option<Duration>) -> Result<()> {
     let sessions: Vec<_> = protocols.iter().filter(|p| p.kind == "BGP" && named(&p.name)).collect();
     let down: Vec<&str> =
         sessions.iter().filter(|s| !s.info.starts_with("Established")).map(|s| s.name.as_str()).collect();
-    if down.is_empty() {
-        return Ok(());
-    }
-    if fresh(limit) || down.len() == sessions.len() {
+    let fresh = fresh(limit);
+    if !down.is_empty() && (fresh || down.len() == sessions.len()) {
         bail!("sessions are not up: {}", down.join(", "));
+    }
+    // Until it is over, routes of the peers are not in the kernel.
+    if fresh && !sessions.is_empty() {
+        let status = birdc.ask("show status").await?;
+        if status.lines.iter().any(|(_, line)| line.contains(RECOVERY)) {
+            bail!("a graceful restart is in progress");
+        }
     }
     Ok(())
 }
