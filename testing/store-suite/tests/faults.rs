@@ -394,16 +394,17 @@ async fn expired_certificates_are_named_and_new_ones_taken() {
         };
         let config = EtcdConfig { tls: Some(tls), ..etcd.config() };
         let start = Instant::now();
-        let error = loop {
-            let error = EtcdStore::connect(config.clone()).await.unwrap_err().to_string();
-            // It may not listen yet.
-            if !error.contains("refused") || start.elapsed() > PATIENCE {
-                break error;
-            }
-        };
         let expected: &[&str] =
             if server_expired { &["xpired"] } else { &["xpired", "certificate", "alert"] };
-        assert!(expected.iter().any(|word| error.contains(word)), "server {server_expired}: {error}");
+        loop {
+            let error = EtcdStore::connect(config.clone()).await.unwrap_err().to_string();
+            if expected.iter().any(|word| error.contains(word)) {
+                break;
+            }
+            // It may not listen yet; and in TLS 1.3 a server may hang up before its alert has been read.
+            let passing = error.contains("refused") || (!server_expired && error.contains("broken pipe"));
+            assert!(passing && start.elapsed() < PATIENCE, "server {server_expired}: {error}");
+        }
         write(etcd.directory(), "client", false);
         if server_expired {
             write(etcd.directory(), "server", false);
