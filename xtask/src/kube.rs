@@ -20,6 +20,7 @@ cargo xtask kube <what>
   e2e [--focus RE] [--skip RE] [--procs N] [--cni tortie|bridge] [--junit FILE]
                      run Kubernetes' own suites on three real nodes (default: NetworkPolicy); fails unless specs ran
                      and all passed
+  smoke              a few specs of NetworkPolicy, if everything that they need is cached; otherwise says so and is done
   path               print the directory of the binaries; fails if kube-apiserver is not there
 
 KUBEBUILDER_ASSETS, if set, is where kube-apiserver, etcd and kubectl are taken from instead.
@@ -31,6 +32,29 @@ pub(crate) fn server() -> Result<()> {
     programs::provide(programs::Wanted::ApiServer)
 }
 
+/// Specs that together deny, allow by port, by namespace and by prefix, and change their mind.
+const FEW: &str =
+    r"\[sig-network\] Netpol .*(default-deny|based on Ports|except clause|enforce updated policy)";
+
+/// What a change is tested with where the programs are there already: building them takes longer than all other tests.
+fn smoke() -> Result<()> {
+    let cache = cache::root()?;
+    let binaries = cache.join("kube/current");
+    let needed = ["kubelet", "kube-proxy", "e2e.test", "ginkgo", "coredns"].map(|name| binaries.join(name));
+    let images = cache.join(images::IMAGES).join("current");
+    match needed.iter().chain([&images]).find(|path| !path.exists()) {
+        Some(missing) => {
+            say(&format!(
+                "NOT RUN: Kubernetes' own suites, because {} is not there; `cargo xtask kube binaries --all` (13 minutes on two \
+                 cores) and `cargo xtask kube images` make it",
+                missing.display()
+            ));
+            Ok(())
+        }
+        None => e2e::run(&["--focus", FEW]),
+    }
+}
+
 /// Runs `cargo xtask kube`.
 pub(crate) fn run(args: &[String]) -> Result<()> {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -39,6 +63,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         ["binaries", "--all"] => programs::provide(programs::Wanted::All),
         ["images"] => images::provide(),
         ["e2e", rest @ ..] => e2e::run(rest),
+        ["smoke"] => smoke(),
         ["path"] => programs::print_path(),
         ["help" | "--help" | "-h"] => {
             say(HELP);
