@@ -3,7 +3,7 @@
 //! Everything runs in a network namespace: etcd, the API server, and the agent, which finds the API server, its token and
 //! its settings as a pod of the DaemonSet does. The server's audit log tells what was asked for, and what was refused.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use tortie_store_suite::kube::Cluster;
 use tortie_test_netns::{Node, isolated};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Who the agent is.
 const ACCOUNT: &str = "system:serviceaccount:calico-system:calico-node";
