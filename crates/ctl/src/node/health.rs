@@ -197,7 +197,7 @@ mod tests {
     fn times() {
         assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(duration("2m"), Ok(Duration::from_mins(2)));
         for wrong in ["", "s", "30", "3h", "-1s"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
