@@ -9,6 +9,7 @@
 //! judging values is a step of its own.
 
 pub mod admit;
+pub mod canonical;
 pub mod crd;
 pub mod document;
 pub mod duration;

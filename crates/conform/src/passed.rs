@@ -1,7 +1,7 @@
 //! Objects that are passed on whole, in the form in which Calico writes them: what was a number in quotes is a number.
 
-use tortie_ctl::resources::canonical;
 use serde_json::Value;
+use tortie_api::canonical::canonical;
 use tortie_api::v3::API_VERSION;
 
 /// The object as Calico would write it; as it is if it cannot be read.

@@ -1,12 +1,11 @@
 //! Objects on their way between text, arguments and the client: kinds, documents, tables.
 
-mod canonical;
 pub mod columns;
 mod load;
 
-pub use canonical::canonical;
 pub(crate) use load::parse;
 pub use load::{LoadError, Loaded, load};
+pub use tortie_api::canonical::canonical;
 
 use columns::Columns;
 use serde_json::Value;

@@ -467,7 +467,11 @@ fn nodes_take_what_is_theirs_with_them() {
         let keys = b.keys();
         assert!(!keys.iter().any(|k| k.contains("n1")), "{keys:?}");
         assert_eq!(keys.iter().filter(|k| k.contains("n2")).count(), 4, "{keys:?}");
-        b.fails("create -f -", "apiVersion: projectcalico.org/v3\nkind: Node\nmetadata: {name: n3}\nstatus: {conditions: []}\n", "wrong location: conditions");
+        b.fails(
+            "create -f -",
+            "apiVersion: projectcalico.org/v3\nkind: Node\nmetadata: {name: n3}\nstatus: {conditions: []}\n",
+            "wrong location: conditions",
+        );
     });
 }
 

@@ -1,9 +1,9 @@
 //! The form in which Calico writes an object: order of fields, no empty ones, whole numbers without a fraction.
 
+use crate::{duration, v3};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
-use tortie_api::{duration, v3};
 
 /// Brings an object into Calico's form. Fails if a field has the wrong type.
 pub fn canonical(object: Value) -> Result<Value, serde_json::Error> {
