@@ -144,7 +144,7 @@ pub(super) enum SelectorCommand {
         /// Labels to try it on: key=value,... (again for another thing)
         #[arg(long = "labels")]
         labels: Vec<String>,
-        /// List the endpoints and network sets of the datastore that it selects by their own labels
+        /// List the endpoints and network sets of the datastore that it selects, by their own and inherited labels
         #[arg(long)]
         live: bool,
         #[command(flatten)]

@@ -3,7 +3,10 @@
 use super::{Failure, Outcome, Surroundings};
 use crate::client::Client;
 use std::collections::BTreeMap;
-use tortie_api::v3;
+use std::sync::Arc;
+use tortie_model::convert::{Converter, Options as Conversion};
+use tortie_model::value::StringMap;
+use tortie_model::{Change, Key, Value};
 use tortie_selector::Selector;
 
 /// Options of the command.
@@ -37,21 +40,57 @@ pub(crate) fn check(options: &Options, world: &mut Surroundings<'_>) -> Outcome<
     Err(Failure::new(format!("not selected: {}", unmatched.join("; "))))
 }
 
-/// Lists the endpoints and network sets in the datastore that a selector chooses by their own labels.
+/// Lists the endpoints and network sets in the datastore that a selector chooses, by their own labels and by those that
+/// they inherit from their profiles (of a pod: its namespace and service account).
 pub(crate) async fn live(selector: &Selector, client: &Client, world: &mut Surroundings<'_>) -> Outcome {
-    let mut rows = Vec::new();
-    for kind in ["WorkloadEndpoint", "HostEndpoint", "NetworkSet", "GlobalNetworkSet"] {
-        let Some(kind) = v3::by_kind(kind) else { continue };
-        for item in client.list(kind, None).await?.items {
-            let labels: BTreeMap<String, String> =
-                serde_json::from_value(item["metadata"]["labels"].clone()).unwrap_or_default();
-            if selector.evaluate(&labels) {
-                let text = |key: &str| item["metadata"][key].as_str().unwrap_or_default().to_owned();
-                rows.push(vec![kind.kind.to_owned(), text("namespace"), text("name")]);
+    let mut converter = Converter::new(Conversion::default());
+    let mut things = Vec::new();
+    let mut inherited: BTreeMap<String, Arc<StringMap>> = BTreeMap::new();
+    for prefix in ["/calico/", "/tortie/kubernetes/"] {
+        let list = client.store().list(prefix).await;
+        let list = list.map_err(|error| Failure::new(format!("cannot list the datastore: {error}")))?;
+        for entry in &list.entries {
+            // What cannot be converted selects nothing, and the agents name it.
+            let (changes, _) = converter.entry(&entry.key, Some(&entry.value));
+            for Change { key, value } in changes {
+                match (key, value) {
+                    (Key::ProfileLabels(name), Some(Value::ProfileLabels(labels))) => {
+                        inherited.insert(name, labels);
+                    }
+                    (Key::WorkloadEndpoint(id), Some(Value::WorkloadEndpoint(e))) => {
+                        let name = format!("{}/{}", id.workload, id.endpoint);
+                        things.push((
+                            "WorkloadEndpoint",
+                            id.host,
+                            name,
+                            e.labels.clone(),
+                            e.profile_ids.clone(),
+                        ));
+                    }
+                    (Key::HostEndpoint { host, id }, Some(Value::HostEndpoint(e))) => {
+                        things.push(("HostEndpoint", host, id, e.labels.clone(), e.profile_ids.clone()));
+                    }
+                    (Key::NetworkSet(name), Some(Value::NetworkSet(set))) => {
+                        let node = String::new();
+                        things.push(("NetworkSet", node, name, set.labels.clone(), set.profile_ids.clone()));
+                    }
+                    _ => {}
+                }
             }
         }
     }
-    world.out.write_all(crate::output::table(&["KIND", "NAMESPACE", "NAME"], rows).as_bytes())?;
+    things.sort();
+    let chosen = things.into_iter().filter_map(|(kind, node, name, own, profiles)| {
+        let mut labels = own;
+        // An own label hides an inherited one, and an earlier profile a later one.
+        for of_profile in profiles.iter().filter_map(|profile| inherited.get(profile)) {
+            for (key, value) in &**of_profile {
+                labels.entry(key.clone()).or_insert_with(|| value.clone());
+            }
+        }
+        selector.evaluate(&labels).then(|| vec![kind.to_owned(), node, name])
+    });
+    world.out.write_all(crate::output::table(&["KIND", "NODE", "NAME"], chosen).as_bytes())?;
     Ok(())
 }
 

@@ -540,3 +540,23 @@ fn an_unusable_datastore_is_told_on_stdout() {
     assert_eq!(run_in(&|_| None, "datastore migrate", "").status, 0);
     assert_eq!(run_in(&|_| None, "get --nonsense", "").status, 1);
 }
+
+#[test]
+fn a_selector_finds_pods_by_what_they_inherit() {
+    on_each(|b| {
+        let named = |kind: &str, name: &str, labels: &Value| json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "labels": labels}});
+        b.put("/tortie/kubernetes/namespaces/shop", &named("Namespace", "shop", &json!({"team": "red"})));
+        let mut pod = named("Pod", "web", &json!({"app": "web"}));
+        pod["metadata"]["namespace"] = "shop".into();
+        pod["metadata"]["annotations"] = json!({"cni.projectcalico.org/podIPs": "10.65.0.7/32"});
+        pod["spec"] = json!({"nodeName": "n1", "containers": []});
+        pod["status"] = json!({"phase": "Running"});
+        b.put("/tortie/kubernetes/pods/shop/web", &pod);
+        b.ok("create -f -", &global_set("office", "10.0.0.0/8"));
+        let told = b.ok("selector check --live 'pcns.team == \"red\" && app == \"web\"'", "");
+        assert!(told.contains("shop/web") && told.contains("n1") && !told.contains("office"), "{told}");
+        let told = b.ok("selector check --live 'pcns.team == \"blue\"'", "");
+        assert!(!told.contains("shop/web"), "{told}");
+        assert!(b.ok("selector check --live all()", "").contains("office"));
+    });
+}
