@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: what things cost, beside a peer or a bound wherever there is one.
 
+mod client;
+
 use super::{build, sh, target_dir};
 use crate::{say, setup};
 use anyhow::{Context, Result, bail};
@@ -27,6 +29,7 @@ pub(crate) fn bench(args: &[String]) -> Result<()> {
         lab(&tortie)?;
     }
     if wants("parts") {
+        client::run(&tortie)?;
         parts()?;
     }
     Ok(())
