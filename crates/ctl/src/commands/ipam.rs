@@ -9,7 +9,7 @@ use super::{Common, Failure, Outcome, Surroundings};
 use crate::client::Client;
 use std::net::IpAddr;
 use tortie_api::v3;
-use tortie_blocks::{Block, Pool, PoolUsage, Reservations};
+use tortie_blocks::{Block, BlockUsage, Pool, PoolUsage, Reservations};
 use tortie_net::{Cidr, Family};
 
 /// Options of the command.
@@ -38,7 +38,7 @@ pub(crate) async fn show(options: &Options, common: &Common, world: &mut Surroun
     }
     let blocks = read_blocks(&client).await?;
     let reserved = reservations(&client).await?;
-    let mut rows = Vec::new();
+    let (mut rows, mut pools) = (Vec::new(), Vec::new());
     for pool in items(&client, "IPPool").await? {
         let pool = Pool::from_v3(&pool)?;
         let usage = PoolUsage::of(&pool, &blocks, &reserved);
@@ -51,6 +51,13 @@ pub(crate) async fn show(options: &Options, common: &Common, world: &mut Surroun
             let counts = [block.capacity, block.in_use, block.reserved, block.available];
             rows.push(row("Block", block.cidr, counts));
         }
+        pools.push(usage.cidr);
+    }
+    // Blocks whose pool is gone come last.
+    let orphans = blocks.iter().filter(|block| !pools.iter().any(|pool| pool.covers(block.cidr())));
+    for block in orphans.filter(|_| options.blocks) {
+        let usage = BlockUsage::of(block, &reserved);
+        rows.push(row("Block", usage.cidr, [usage.capacity, usage.in_use, usage.reserved, usage.available]));
     }
     let header = ["GROUPING", "CIDR", "IPS TOTAL", "IPS IN USE", "IPS RESERVED", "IPS FREE"];
     world.out.write_all(boxed(&header, 2, &rows).as_bytes())?;

@@ -172,3 +172,16 @@ fn borrowed_addresses_are_listed() {
         );
     });
 }
+
+#[test]
+fn blocks_outlive_their_pool() {
+    on_each(|b| {
+        fill(b);
+        let with = b.ok("ipam show --show-blocks", "");
+        assert_eq!(with.matches("10.0.0.0/30").count(), 1, "{with}");
+        b.ok("delete ippool p", "");
+        let without = b.ok("ipam show --show-blocks", "");
+        assert!(without.contains("10.0.0.0/30") && !without.contains("10.0.0.0/24"), "{without}");
+        assert!(!b.ok("ipam show", "").contains("10.0.0.0/30"));
+    });
+}
