@@ -11,6 +11,7 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
     ("nft", "nftables", "tests look at the kernel with it"),
     ("ip", "iproute2", "tests look at the kernel with it"),
     ("etcd", "etcd-server", "the etcd datastore in tests and `lab up --datastore etcd`"),
+    ("openssl", "openssl", "keys of the API server in tests"),
     ("ping", "iputils-ping", "tests of the lab's fabric"),
 ];
 

@@ -3,7 +3,7 @@
 mod client;
 
 use super::{build, sh, target_dir};
-use crate::{say, setup};
+use crate::{kube, say, setup};
 use anyhow::{Context, Result, bail};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -20,6 +20,7 @@ pub(crate) fn bench(args: &[String]) -> Result<()> {
     }
     let wants = |part: &str| words.is_empty() || words.iter().any(|w| *w == part);
     setup::packages()?;
+    kube::server()?;
     if !flags.is_empty() {
         cold()?;
     }
@@ -48,7 +49,7 @@ fn lab(tortie: &str) -> Result<()> {
 fn parts() -> Result<()> {
     let run = ["run", "--quiet", "--release"];
     let bench = ["bench", "--quiet"];
-    let parts: [(&[&str], &[&str]); 8] = [
+    let parts: [(&[&str], &[&str]); 9] = [
         (&run, &["-p", "tortie-kernel-nft", "--example", "nft_bench"]),
         (&bench, &["-p", "tortie-kernel-net", "--bench", "kernel_net"]),
         (&bench, &["-p", "tortie-probe", "--bench", "probe"]),
@@ -57,6 +58,7 @@ fn parts() -> Result<()> {
         (&bench, &["-p", "tortie-calc", "--bench", "calc"]),
         (&run, &["-p", "tortie-store-suite", "--bin", "store-bench", "--", "--etcd"]),
         (&run, &["-p", "tortie-store-suite", "--bin", "store-bench", "--", "--scale"]),
+        (&run, &["-p", "tortie-store-suite", "--bin", "store-bench", "--", "--kube"]),
     ];
     let mut failed = Vec::new();
     for (how, what) in parts {

@@ -1,11 +1,13 @@
 //! How fast the stores are, beside raw redb on the same file system: a table on standard output.
 //!
-//! `store-bench [--etcd] [--scale] [--directory DIR]`; `--scale` measures a large cluster, beside etcd spoken to directly.
+//! `store-bench [--etcd] [--scale] [--kube] [--directory DIR]`; `--scale` measures a large cluster, beside etcd spoken to
+//! directly; `--kube` an API server, beside its raw answers.
 //! The directory decides what a sync costs (default: memory). Figures are for
 //! comparing within one run.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a tool for developers")]
 
+mod kube;
 mod raw;
 mod scale;
 
@@ -30,6 +32,10 @@ async fn main() {
     let directory = arguments.iter().position(|argument| argument == "--directory");
     let directory = directory.and_then(|at| arguments.get(at + 1)).map_or("/dev/shm", String::as_str);
     let scratch = tempfile::tempdir_in(directory).unwrap();
+    if arguments.iter().any(|argument| argument == "--kube") {
+        kube::run().await;
+        return;
+    }
     if arguments.iter().any(|argument| argument == "--scale") {
         large_cluster(Path::new(directory)).await;
         return;
