@@ -7,6 +7,7 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a tool for developers")]
 
+mod heap;
 mod kube;
 mod raw;
 mod scale;
@@ -78,9 +79,9 @@ async fn large_cluster(directory: &Path) {
     row("10,000 changes/s: seen after, p99, ms", |f| f.seen_p99.as_secs_f64() * 1e3);
     row("10,000 changes/s: arrived per second", |f| f.changes);
     row("64 writers of one key: increments per second", |f| f.increments);
-    let (snapshot, again) = scale::follow(engine).await;
+    let (snapshot, again, bytes) = scale::follow(engine).await;
     println!(
-        "\nfollowing 100,000 objects: {snapshot:.2?} for each in the first snapshot, {again:.2?} in the next"
+        "\nfollowing 100,000 objects: {snapshot:.2?} for each in the first snapshot, {again:.2?} in the next; {bytes} bytes each"
     );
 }
 

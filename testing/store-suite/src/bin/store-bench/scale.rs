@@ -2,6 +2,7 @@
 //! etcd spoken to directly, in the same run; results are checked, so that nothing is quick because it is wrong.
 
 use crate::VALUE;
+use crate::heap;
 use crate::raw::RawEtcd;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -200,7 +201,7 @@ fn number(value: &[u8]) -> usize {
 }
 
 /// What following the objects costs: time spent for each in the first snapshot, and in one that is no news.
-pub(crate) async fn follow(store: Arc<dyn Store>) -> (Duration, Duration) {
+pub(crate) async fn follow(store: Arc<dyn Store>) -> (Duration, Duration, usize) {
     let config = FeedConfig { prefix: "/scale/objects/".to_owned(), ..FeedConfig::default() };
     let mut feed = tortie_sync::spawn(store.clone(), config);
     let mut view = View::default();
@@ -212,5 +213,8 @@ pub(crate) async fn follow(store: Arc<dyn Store>) -> (Duration, Duration) {
     let snapshot = start.elapsed() / OBJECTS as u32;
     let start = Instant::now();
     assert!(view.snapshot(again).is_empty(), "the same again is no news");
-    (snapshot, start.elapsed() / OBJECTS as u32)
+    let again = start.elapsed() / OBJECTS as u32;
+    let before = heap::used();
+    drop(view);
+    (snapshot, again, before.saturating_sub(heap::used()) / OBJECTS)
 }
