@@ -264,6 +264,9 @@ pub(super) enum MigrateCommand {
     Export {
         #[command(flatten)]
         config: Config,
+        /// Export from a Kubernetes datastore, too: to go from one of its API groups (CALICO_API_GROUP) to the other
+        #[arg(long)]
+        any_datastore: bool,
     },
     /// Store the resources of an export into the Kubernetes datastore
     Import {

@@ -126,7 +126,9 @@ async fn dispatch_migrate(
     match command {
         MigrateCommand::Lock { config } => datastore::lock(&common(config), world).await,
         MigrateCommand::Unlock { config } => datastore::unlock(&common(config), world).await,
-        MigrateCommand::Export { config } => datastore::export::run(&common(config), world).await,
+        MigrateCommand::Export { config, any_datastore } => {
+            datastore::export::run(any_datastore, &common(config), world).await
+        }
         MigrateCommand::Import { config, filename, dry_run, report, resume, any_datastore } => {
             let options = datastore::import::Options { filename, dry_run, report, resume, any_datastore };
             datastore::import::run(&options, &common(config), world).await

@@ -20,13 +20,13 @@ const ACTIONS: [&str; 4] = [
     "iptablesFilterDenyAction",
 ];
 
-/// Writes the file to the standard output.
-pub(crate) async fn run(common: &Common, world: &mut Surroundings<'_>) -> Outcome {
+/// Writes the file to the standard output. Out of Kubernetes only if told so: to move between its two API groups.
+pub(crate) async fn run(any_datastore: bool, common: &Common, world: &mut Surroundings<'_>) -> Outcome {
     let client = common.client(world).await?;
     let hint = "Run the `calicoctl datastore migrate lock` command in order to begin migration";
     demand_lock(&client, hint).await?;
     let datastore = common.datastore_type(world)?;
-    if datastore == "kubernetes" {
+    if datastore == "kubernetes" && !any_datastore {
         return Err(Failure::new(format!(
             "invalid datastore type: {datastore} to export from for datastore migration. Datastore type must be etcdv3"
         )));
