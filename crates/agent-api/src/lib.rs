@@ -185,6 +185,31 @@ pub struct NodeStatus {
     pub addresses: Vec<String>,
     /// Problems with objects that degrade these objects only: `object: message`.
     pub warnings: Vec<String>,
+    /// What is wrong on this node and in its cluster, worst first.
+    pub problems: Vec<Problem>,
+    /// How many more problems there are than are told.
+    pub problems_left_off: usize,
+}
+
+/// Something that is wrong.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Problem {
+    /// What kind of problem, stable: `PoolOverlapsServices`.
+    pub name: String,
+    /// `warning`: something does not work, or will not; `notice`: something is not as it was written, and nothing is
+    /// lost by that.
+    pub severity: String,
+    /// What it is about: `IPPool default-ipv4-ippool`.
+    pub object: String,
+    /// Which field of it, if it is one.
+    pub field: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub fix: String,
+    /// Since when (RFC 3339, UTC).
+    pub since: String,
 }
 
 /// One local workload.

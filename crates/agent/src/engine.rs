@@ -539,6 +539,7 @@ impl Engine {
                 .chain(self.calc.diagnostics().iter().map(ToString::to_string))
                 .chain(self.dataplane.refused().iter().map(|r| format!("the kernel refuses {r}")))
                 .collect(),
+            ..NodeStatus::default()
         }
     }
 

@@ -15,6 +15,7 @@ mod journal;
 mod listeners;
 mod machine;
 mod metrics;
+mod problems;
 mod reconcile;
 mod routing;
 mod service;
@@ -92,6 +93,8 @@ async fn serve(config: Arc<Config>, first: Current) -> Result<()> {
     let (told, current) = watch::channel(Arc::new(first));
     listeners::start(current.clone(), &registry, &health).await?;
 
+    let problems = problems::Problems::new(&registry);
+
     let (store, kube) = connect_patiently(&config).await?;
     let relist = Relist::default();
     let prefix = config.root.clone();
@@ -150,8 +153,9 @@ async fn serve(config: Arc<Config>, first: Current) -> Result<()> {
     if let Some(kube) = &kube {
         condition::spawn(kube.clone(), config.clone(), in_sync.clone(), started.clone());
     }
+    let shown = problems.watch();
     let service =
-        service::Service { config: config.clone(), attachers, current, started, engine, in_sync, ipam };
+        service::Service { config: config.clone(), attachers, current, started, engine, in_sync, ipam, shown };
     socket::serve(&config.run_dir.join("agent.sock"), Arc::new(service))?;
 
     let signal = shutdown::signalled().await?;

@@ -5,6 +5,7 @@ use crate::attachers::Attachers;
 use crate::config::Config;
 use crate::current::Current;
 use crate::engine::{Handle, LOCKED};
+use crate::problems::{self, Snapshot};
 use crate::socket;
 use crate::startup::Started;
 use std::os::fd::OwnedFd;
@@ -28,6 +29,8 @@ pub(crate) struct Service {
     pub(crate) engine: Handle,
     pub(crate) in_sync: watch::Receiver<bool>,
     pub(crate) ipam: Ipam,
+    /// What is wrong.
+    pub(crate) shown: watch::Receiver<Arc<Snapshot>>,
 }
 
 impl socket::Service for Service {
@@ -128,6 +131,9 @@ impl Service {
         if let Ok(facts) = self.ipam.facts().await {
             status.warnings.extend(facts.problems.iter().cloned());
         }
+        let shown = self.shown.borrow().clone();
+        status.problems = shown.problems.iter().map(problems::told).collect();
+        status.problems_left_off = shown.left_off;
         Some(status)
     }
 }

@@ -1,0 +1,130 @@
+//! What is wrong on this node and in its cluster, in one place: whoever finds something says so here, and it is told
+//! in the log, in the node's status, in its condition and as a metric. `docs/design/problems.md` is the contract.
+//!
+//! Nothing here decides what the agent does about a problem; that is the finder's.
+
+mod register;
+
+pub(crate) use register::{Active, Key, Name, Problem, Snapshot};
+
+use register::{Line, Moment, Register};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+use tokio::sync::watch;
+use tortie_runtime::Registry;
+use tortie_runtime::metrics::Gauge;
+
+/// The handle of the register. Cheap to clone; no call waits.
+#[derive(Clone)]
+pub(crate) struct Problems {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    register: Mutex<Register>,
+    began: Instant,
+    shown: watch::Sender<Arc<Snapshot>>,
+    gauges: Vec<(Name, Gauge)>,
+}
+
+impl Problems {
+    /// An empty register; its metric is there from the beginning.
+    pub(crate) fn new(registry: &Registry) -> Self {
+        let gauge = |name: &Name| {
+            let labels = [("name", name.as_str())];
+            (*name, registry.gauge_with("tortie_problems", &labels, "Problems that the node has, by name."))
+        };
+        Self {
+            inner: Arc::new(Inner {
+                register: Mutex::default(),
+                began: Instant::now(),
+                shown: watch::channel(Arc::default()).0,
+                gauges: Name::ALL.iter().map(gauge).collect(),
+            }),
+        }
+    }
+
+    /// There is this problem; repeating it changes nothing.
+    pub(crate) fn set(&self, source: &'static str, problem: Problem) {
+        self.change(|register, now| register.set(source, problem, now));
+    }
+
+    /// A problem that was set is over.
+    pub(crate) fn clear(&self, source: &'static str, key: &Key) {
+        self.change(|register, _| register.clear(source, key));
+    }
+
+    /// These are all the problems that a source knows of now: what it named before and does not name now is over.
+    pub(crate) fn replace(&self, source: &'static str, found: Vec<Problem>) {
+        self.change(|register, now| register.replace(source, found, now));
+    }
+
+    /// Logs what had to wait. To be called now and then.
+    pub(crate) fn tick(&self) {
+        self.change(|_, _| false);
+    }
+
+    /// What there is, and every change of it.
+    pub(crate) fn watch(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.inner.shown.subscribe()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Register, &Moment) -> bool) {
+        let now = Moment { at: self.inner.began.elapsed(), text: tortie_cluster::now() };
+        let mut register = self.inner.register.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = change(&mut register, &now);
+        for line in register.lines(&now) {
+            log(&line);
+        }
+        if changed {
+            let snapshot = register.snapshot();
+            for (name, gauge) in &self.inner.gauges {
+                let of = snapshot.problems.iter().filter(|active| active.problem.key.name == *name);
+                gauge.set(of.count() as f64);
+            }
+            // Under the lock, so that the last one told is the last one made.
+            self.inner.shown.send_if_modified(|shown| {
+                let news = **shown != snapshot;
+                if news {
+                    *shown = Arc::new(snapshot);
+                }
+                news
+            });
+        }
+    }
+}
+
+fn log(line: &Line) {
+    match line {
+        Line::Appeared(problem) => {
+            let (name, severity) = (problem.key.name.as_str(), problem.key.name.severity());
+            let (object, field) = (&problem.key.object, &problem.key.field);
+            let (message, fix) = (&problem.message, &problem.fix);
+            match severity {
+                register::Severity::Warning => {
+                    tracing::warn!(name, object, field, fix, "problem: {message}");
+                }
+                register::Severity::Notice => {
+                    tracing::info!(name, object, field, fix, "note: {message}");
+                }
+            }
+        }
+        Line::Gone(key) => {
+            tracing::info!(name = key.name.as_str(), object = key.object, field = key.field, "problem is over");
+        }
+    }
+}
+
+/// As the agent's socket tells it.
+pub(crate) fn told(active: &Active) -> tortie_agent_api::Problem {
+    let Problem { key, message, fix } = active.problem.clone();
+    tortie_agent_api::Problem {
+        name: key.name.as_str().to_owned(),
+        severity: key.name.severity().as_str().to_owned(),
+        object: key.object,
+        field: key.field,
+        message,
+        fix,
+        since: active.since.clone(),
+    }
+}
