@@ -8,9 +8,11 @@ mod e2e;
 mod go;
 mod images;
 mod programs;
+mod trials;
 
 use crate::say;
 use anyhow::{Result, bail};
+use std::path::PathBuf;
 
 pub(crate) const HELP: &str = "\
 cargo xtask kube <what>
@@ -20,6 +22,10 @@ cargo xtask kube <what>
   e2e [--focus RE] [--skip RE] [--procs N] [--cni tortie|bridge] [--junit FILE]
                      run Kubernetes' own suites on three real nodes (default: NetworkPolicy); fails unless specs ran
                      and all passed
+  trials [--list] [--keep] [WORD...]
+                     run our own trials (those with one of the words in their names) on real nodes; succeeds only if trials ran
+                     and all passed; --keep leaves the cluster of the first failure up. What it needs must be cached: if not, it
+                     says so, and its exit status is 3
   smoke              a few specs of NetworkPolicy, if everything that they need is cached; otherwise says so and is done
   path               print the directory of the binaries; fails if kube-apiserver is not there
 
@@ -36,19 +42,46 @@ pub(crate) fn server() -> Result<()> {
 const FEW: &str =
     r"\[sig-network\] Netpol .*(default-deny|based on Ports|except clause|enforce updated policy)";
 
-/// What a change is tested with where the programs are there already: building them takes longer than all other tests.
-fn smoke() -> Result<()> {
+/// Something did not run because what it needs is not cached.
+#[derive(Debug)]
+pub(crate) struct NotRun {
+    what: &'static str,
+    missing: PathBuf,
+}
+
+impl NotRun {
+    /// The exit status that tells it from a failure.
+    pub(crate) const STATUS: u8 = 3;
+}
+
+impl std::fmt::Display for NotRun {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "NOT RUN: {}, because {} is not there; `cargo xtask kube binaries --all` (13 minutes on two cores) and `cargo xtask \
+             kube images` make it",
+            self.what,
+            self.missing.display()
+        )
+    }
+}
+
+impl std::error::Error for NotRun {}
+
+/// The first thing that real nodes and suites need, and that is not cached.
+fn missing() -> Result<Option<PathBuf>> {
     let cache = cache::root()?;
     let binaries = cache.join("kube/current");
     let needed = ["kubelet", "kube-proxy", "e2e.test", "ginkgo", "coredns"].map(|name| binaries.join(name));
     let images = cache.join(images::IMAGES).join("current");
-    match needed.iter().chain([&images]).find(|path| !path.exists()) {
+    Ok(needed.into_iter().chain([images]).find(|path| !path.exists()))
+}
+
+/// What a change is tested with where the programs are there already: building them takes longer than all other tests.
+fn smoke() -> Result<()> {
+    match missing()? {
         Some(missing) => {
-            say(&format!(
-                "NOT RUN: Kubernetes' own suites, because {} is not there; `cargo xtask kube binaries --all` (13 minutes on two \
-                 cores) and `cargo xtask kube images` make it",
-                missing.display()
-            ));
+            say(&NotRun { what: "Kubernetes' own suites", missing }.to_string());
             Ok(())
         }
         None => e2e::run(&["--focus", FEW]),
@@ -64,6 +97,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         ["images"] => images::provide(),
         ["e2e", rest @ ..] => e2e::run(rest),
         ["smoke"] => smoke(),
+        ["trials", rest @ ..] => trials::run(rest),
         ["path"] => programs::print_path(),
         ["help" | "--help" | "-h"] => {
             say(HELP);

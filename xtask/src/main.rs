@@ -57,7 +57,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(&format!("error: {error:#}"));
-            ExitCode::FAILURE
+            let not_run = error.downcast_ref::<kube::NotRun>().is_some();
+            if not_run { ExitCode::from(kube::NotRun::STATUS) } else { ExitCode::FAILURE }
         }
     }
 }

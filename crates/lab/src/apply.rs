@@ -313,10 +313,16 @@ impl Lab {
 
     /// Does what Kubernetes' namespace controller does last, where there is a Kubernetes without one.
     pub(crate) async fn finish_namespace(&self, id: &ObjectId) -> anyhow::Result<()> {
-        match &self.store.control {
-            Some(control) if id.kind == "Namespace" => control.client.finish_namespace(&id.name).await,
-            _ => Ok(()),
+        if id.kind == "Namespace" { self.end_namespace(&id.name).await } else { Ok(()) }
+    }
+
+    /// The end of a deleted namespace; where there is a controller, waiting for it.
+    pub(crate) async fn end_namespace(&self, name: &str) -> anyhow::Result<()> {
+        let Some(control) = &self.store.control else { return Ok(()) };
+        if control.managers.is_empty() {
+            return control.client.finish_namespace(name).await;
         }
+        control.client.wait_gone(&format!("/api/v1/namespaces/{name}")).await
     }
 
     /// Removes everything in a namespace, as Kubernetes' namespace controller does.

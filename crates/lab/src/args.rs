@@ -155,15 +155,6 @@ pub(crate) struct ShapeArgs {
     /// Configuration for every agent, e.g. FELIX_LOGSEVERITYSCREEN=debug
     #[arg(long, value_name = "KEY=VALUE", value_parser = parse_pair)]
     pub(crate) agent_env: Vec<(String, String)>,
-}
-
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct UpArgs {
-    /// Number of nodes
-    #[arg(long, default_value_t = 3, value_parser = RangedU64ValueParser::<usize>::new().range(1..=MAX_NODES as u64))]
-    pub(crate) nodes: usize,
-    #[command(flatten)]
-    pub(crate) shape: ShapeArgs,
     /// Real nodes: kubelet and containerd each, with the control plane that they need
     #[arg(long)]
     pub(crate) kubernetes: bool,
@@ -173,6 +164,15 @@ pub(crate) struct UpArgs {
     /// With --kubernetes: who gives pods their network
     #[arg(long, value_enum, default_value_t, requires = "kubernetes")]
     pub(crate) cni: Cni,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct UpArgs {
+    /// Number of nodes
+    #[arg(long, default_value_t = 3, value_parser = RangedU64ValueParser::<usize>::new().range(1..=MAX_NODES as u64))]
+    pub(crate) nodes: usize,
+    #[command(flatten)]
+    pub(crate) shape: ShapeArgs,
     /// Only the fabric: no agents and no BIRD
     #[arg(long, hide = true)]
     pub(crate) without_agents: bool,

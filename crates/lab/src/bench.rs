@@ -94,6 +94,10 @@ impl Lab {
     /// Runs all measurements.
     pub(crate) async fn bench(self: &Arc<Self>, sink: &Sink) -> anyhow::Result<Vec<Row>> {
         ensure!(self.nodes.len() >= 2, "the benchmark needs a lab of at least two nodes");
+        ensure!(
+            self.spec.kubelets.is_none(),
+            "the benchmark calls the plugin itself: use a lab without --kubernetes"
+        );
         let mut rows = Vec::new();
         sink.progress("pods, one after the other").await;
         let (adds, bound) = self.adds_in_turns().await?;

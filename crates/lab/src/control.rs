@@ -69,6 +69,9 @@ pub(crate) struct Place {
     pub(crate) netns: String,
     /// Variables to set.
     pub(crate) env: Vec<(String, String)>,
+    /// The process whose other namespaces the place has, if it has any of its own.
+    #[serde(default)]
+    pub(crate) space: Option<i32>,
 }
 
 /// A connection of a command to the supervisor of a lab.

@@ -14,4 +14,5 @@ pub(crate) mod kubelets;
 pub(crate) mod network;
 pub(crate) mod node;
 pub(crate) mod objects;
+pub(crate) mod pods;
 pub(crate) mod space;

@@ -8,6 +8,7 @@ use crate::dirs::LabDir;
 use crate::fabric::{Fabric, Plan};
 use crate::kube::kubelets;
 use crate::kube::node::KubeNode;
+use crate::kube::space::SpaceSpec;
 use crate::node::{Node, bird};
 use crate::outside::OutsideHost;
 use crate::pods::{PodName, PodRow, Pods, name_of};
@@ -270,18 +271,19 @@ impl Lab {
     /// Where `target` is.
     fn place(&self, target: &str) -> anyhow::Result<Place> {
         if let Ok(node) = self.node(target) {
-            return Ok(Place { netns: node.name().to_owned(), env: node.env().to_vec() });
+            let space = node.space.get().map(SpaceSpec::first_process).transpose()?;
+            return Ok(Place { netns: node.name().to_owned(), env: node.env().to_vec(), space });
         }
         if let Ok(name) = target.parse::<PodName>() {
             let pod = self
                 .pods
                 .get(&name)
                 .with_context(|| format!("there is no pod {name} in lab {:?}", self.spec.name))?;
-            return Ok(Place { netns: pod.container.netns.clone(), env: Vec::new() });
+            return Ok(Place { netns: pod.container.netns.clone(), env: Vec::new(), space: None });
         }
         let places = self.fabric.places();
         if places.iter().any(|p| p == target) {
-            return Ok(Place { netns: target.to_owned(), env: self.store.env() });
+            return Ok(Place { netns: target.to_owned(), env: self.store.env(), space: None });
         }
         let nodes = self.nodes.iter().map(|n| n.name().to_owned());
         let all: Vec<String> = nodes.chain(places).collect();

@@ -1,11 +1,11 @@
 //! Pods of the lab: a network namespace each, attached by the CNI plugin, listening on their ports.
 
 use crate::cni::{Container, Plugin, Verb};
-use crate::fabric;
 use crate::lab::Lab;
 use crate::objects;
 use crate::sandbox::NETNS_DIR;
 use crate::seed;
+use crate::{fabric, kube};
 use anyhow::{Context as _, anyhow, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -194,9 +194,6 @@ impl Lab {
     /// Starts a pod as a kubelet would; answers when the plugin has and its ports are open.
     pub(crate) async fn add_pod(&self, wish: Wish) -> anyhow::Result<Arc<Pod>> {
         let name = name_of(&wish)?;
-        if self.spec.kubelets.is_some() {
-            bail!("pods of this lab are kubelets': apply {name} with kubectl (`tortie lab kubeconfig`)");
-        }
         let node = self.pods.reserve(&name, wish.node, self.nodes.len())?;
         let started = self.start_pod(&name, node, wish).await;
         let mut state = self.pods.state();
@@ -213,9 +210,20 @@ impl Lab {
         {
             self.store.records.ensure(&path, &object).await?;
         }
-        let record = wish.to_object(host.name());
+        let mut record = wish.to_object(host.name());
+        if self.spec.kubelets.is_some() {
+            record = kube::pods::runnable(&record);
+        }
         self.store.records.put(&name.path(), &record).await?;
         let uid = self.store.records.get(&name.path()).await?.and_then(|o| uid(&o)).unwrap_or_default();
+        if self.spec.kubelets.is_some() {
+            let met = self.meet(name, node, uid, &wish).await;
+            if met.is_err() {
+                let _ = self.forget_pod(name).await;
+                let _ = NetNs::remove(Path::new(NETNS_DIR).join(name.netns()));
+            }
+            return met;
+        }
         let container = Container {
             id: format!("{}{}", objects::new_uid()?, objects::new_uid()?).replace('-', ""),
             namespace: name.namespace.clone(),
@@ -249,16 +257,28 @@ impl Lab {
             let own = host.addresses()[0];
             control.client.pod_runs(&name.namespace, &name.name, own, &addresses).await?;
         }
-        let host = Host::new(name.to_string(), netns, addresses);
+        self.open(name, node, container.clone(), Host::new(name.to_string(), netns, addresses), wish)
+    }
+
+    /// Waits for a kubelet to run the pod.
+    async fn meet(&self, name: &PodName, node: usize, uid: String, wish: &Wish) -> anyhow::Result<Pod> {
+        let running = self.meet_pod(name, node, uid).await?;
+        let host = Host::new(name.to_string(), running.netns, running.addresses);
+        self.open(name, node, running.container, host, wish)
+    }
+
+    /// A pod with its ports open.
+    fn open(
+        &self,
+        name: &PodName,
+        node: usize,
+        container: Container,
+        host: Host,
+        wish: &Wish,
+    ) -> anyhow::Result<Pod> {
         self.listen(&host, &wish.listen)?;
-        Ok(Pod {
-            name: name.clone(),
-            node,
-            container: container.clone(),
-            host,
-            listen: wish.listen.clone(),
-            owner: wish.owner.clone(),
-        })
+        let (listen, owner) = (wish.listen.clone(), wish.owner.clone());
+        Ok(Pod { name: name.clone(), node, container, host, listen, owner })
     }
 
     /// Opens ports of a pod or an outside host. What the kernel cannot speak is left out.
@@ -296,7 +316,11 @@ impl Lab {
     pub(crate) async fn remove_pod(&self, name: &PodName) -> anyhow::Result<u64> {
         let pod = self.pods.get(name).with_context(|| format!("there is no pod {name}"))?;
         let host = self.nodes.get(pod.node).context("the node is gone")?;
-        let detached = self.pods.plugin.call(Verb::Del, host, &pod.container).await;
+        let detached = match self.spec.kubelets {
+            // Its kubelet does, when the record is marked as deleted.
+            Some(_) => Ok(Vec::new()),
+            None => self.pods.plugin.call(Verb::Del, host, &pod.container).await,
+        };
         let revision = self.forget_pod(name).await?;
         self.listeners.remove(&pod.host);
         self.pods.state().running.remove(name);
@@ -305,10 +329,13 @@ impl Lab {
         Ok(revision.unwrap_or(0))
     }
 
-    /// Removes a pod's record, as the kubelet does when nothing of the pod is left.
+    /// Removes a pod's record, as the kubelet does when nothing of the pod is left; or has a kubelet do so.
     async fn forget_pod(&self, name: &PodName) -> anyhow::Result<Option<u64>> {
         let Some(control) = &self.store.control else { return self.store.records.remove(&name.path()).await };
-        control.client.pod_is_gone(&name.namespace, &name.name).await?;
+        match self.spec.kubelets {
+            Some(_) => control.client.end_pod(name).await?,
+            None => control.client.pod_is_gone(&name.namespace, &name.name).await?,
+        }
         Ok(Some(self.store.records.revision().await?))
     }
 

@@ -43,6 +43,11 @@ struct Home {
 impl Lab {
     /// Runs the check; each row is a kind of connection, and how many of them were tried.
     pub(crate) async fn reuse(self: &Arc<Self>, sink: &Sink) -> anyhow::Result<Vec<Row>> {
+        if self.spec.kubelets.is_some() {
+            bail!(
+                "pods that follow each other in one network namespace are not kubelets': use a lab without --kubernetes"
+            );
+        }
         let (Some(near), Some(far)) = (self.nodes.first().cloned(), self.nodes.get(1).cloned()) else {
             bail!("two nodes are needed");
         };

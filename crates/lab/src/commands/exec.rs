@@ -2,6 +2,7 @@
 
 use super::Context;
 use crate::control::{Client, Place};
+use crate::kube::space;
 use crate::request::Request;
 use crate::sandbox::NETNS_DIR;
 use anyhow::Context as _;
@@ -22,8 +23,12 @@ pub(crate) fn exec(context: &Context, target: &str, command: &[String]) -> anyho
     let path = path_with_self();
     // While the connection is open the supervisor lives, so its process id is not reused.
     join(client.supervisor_pid()?, &place.netns).with_context(|| format!("cannot enter {target}"))?;
+    if let Some(first_process) = place.space {
+        space::join(first_process).with_context(|| format!("cannot enter {target}"))?;
+    }
     drop(client);
-    // The root directory is now that of the sandbox; its files are those of the host, but for /run.
+    // The root directory is now that of the sandbox, or of a real node; its files are those of the host, but for /run and what
+    // the node has written.
     let cwd = cwd.filter(|d| d.is_dir()).unwrap_or_else(|| "/".into());
 
     let shell = [std::env::var("SHELL").unwrap_or_else(|_| "/bin/sh".to_owned())];

@@ -8,7 +8,7 @@ use crate::control::Client;
 use crate::dirs::LabDir;
 use crate::request::Request;
 use crate::run::{RunOptions, ScenarioText, StepResult};
-use crate::spec::LabSpec;
+use crate::spec::{Cni, LabSpec};
 use crate::terminal::Terminal;
 use anyhow::{Context as _, bail};
 use std::cell::RefCell;
@@ -73,6 +73,9 @@ fn run_group(
     let dir = lab_dir(context, args)?;
     let context = Context { dir, terminal: context.terminal, interrupts: context.interrupts.clone() };
     let spec = LabSpec { tied: !args.keep, ..shape(&context.dir, nodes, &args.shape)? };
+    if spec.kubelets.as_ref().is_some_and(|k| k.cni == Cni::None) {
+        bail!("nodes without a network start no pods for scenarios: leave out --cni none");
+    }
     // The channel holds a tied lab up; it goes down when this function returns, however it does.
     let channel = bring_up(&context, &spec)?;
     let borrowed = channel.is_none();

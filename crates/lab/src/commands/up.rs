@@ -28,21 +28,23 @@ pub(crate) fn shape(dir: &LabDir, nodes: usize, args: &ShapeArgs) -> anyhow::Res
     if !wrong.is_empty() {
         bail!("{}", wrong.join("\n  "));
     }
+    let kubelets = args.kubernetes.then(|| kubelets(args)).transpose()?;
+    let datastore = if args.kubernetes { Datastore::Kubernetes } else { args.datastore };
     Ok(LabSpec {
         name: dir.name().to_owned(),
         dir: dir.path().to_owned(),
         nodes,
-        datastore: args.datastore,
+        datastore,
         fabric: args.fabric,
         pools,
         cni_bin: cni_bin(args.cni_bin.as_deref())?,
         agent_env: args.agent_env.clone(),
-        agents: true,
-        kube_bin: match args.datastore {
+        agents: kubelets.as_ref().is_none_or(|k| k.cni == Cni::Tortie),
+        kube_bin: match datastore {
             Datastore::Kubernetes => Some(binaries::directory("kube-apiserver")?),
             Datastore::Embedded | Datastore::Etcd => None,
         },
-        kubelets: None,
+        kubelets,
         tied: false,
     })
 }
@@ -67,12 +69,8 @@ pub(crate) fn up(context: &Context, args: &UpArgs) -> anyhow::Result<ExitCode> {
         // A bare fabric has no use for a plugin.
         shape_args.cni_bin = Some("/dev/null".into());
     }
-    let kubelets = args.kubernetes.then(|| kubelets(args)).transpose()?;
-    if kubelets.is_some() {
-        shape_args.datastore = Datastore::Kubernetes;
-    }
-    let agents = !args.without_agents && kubelets.as_ref().is_none_or(|k| k.cni == Cni::Tortie);
-    let spec = LabSpec { agents, kubelets, ..shape(&context.dir, args.nodes, &shape_args)? };
+    let mut spec = shape(&context.dir, args.nodes, &shape_args)?;
+    spec.agents &= !args.without_agents;
     let started = Instant::now();
     if bring_up(context, &spec)?.is_none() {
         return already_up(context, &spec);
@@ -90,7 +88,7 @@ pub(crate) fn up(context: &Context, args: &UpArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// What real nodes need of this machine, or all that it lacks.
-fn kubelets(args: &UpArgs) -> anyhow::Result<Kubelets> {
+fn kubelets(args: &ShapeArgs) -> anyhow::Result<Kubelets> {
     let mut problems = space::obstacles();
     for program in ["containerd", "runc", "cp"] {
         if !binaries::in_path(program) {

@@ -90,7 +90,16 @@ impl Client {
     /// Removes an object now, without waiting for whoever holds it; it may be gone already.
     pub(crate) async fn delete(&self, path: &str) -> anyhow::Result<()> {
         let options = serde_json::json!({"gracePeriodSeconds": 0, "propagationPolicy": "Background"});
-        match self.send(Method::DELETE, path, "application/json", Some(&options)).await? {
+        self.remove(path, &options).await
+    }
+
+    /// Asks for an object's end in its own time; it may be gone already.
+    pub(crate) async fn delete_gracefully(&self, path: &str) -> anyhow::Result<()> {
+        self.remove(path, &serde_json::json!({"propagationPolicy": "Background"})).await
+    }
+
+    async fn remove(&self, path: &str, options: &Value) -> anyhow::Result<()> {
+        match self.send(Method::DELETE, path, "application/json", Some(options)).await? {
             (StatusCode::NOT_FOUND, _) => Ok(()),
             answer => success("DELETE", path, answer).map(|_| ()),
         }

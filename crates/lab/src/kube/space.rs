@@ -56,6 +56,19 @@ impl SpaceSpec {
         self.data.join("pid")
     }
 
+    /// The process id of the node's process 1, in the sandbox.
+    pub(crate) fn first_process(&self) -> anyhow::Result<i32> {
+        let path = self.pid_file();
+        let text = fs::read_to_string(&path).ok();
+        text.and_then(|t| t.trim().parse().ok())
+            .with_context(|| format!("{} is not up: no process id in {}", self.node, path.display()))
+    }
+
+    /// Where the files of one of the node's own directories lie.
+    pub(crate) fn own(&self, dir: &str) -> PathBuf {
+        self.data.join("own").join(dir.trim_start_matches('/'))
+    }
+
     /// The arguments of this executable for running a program inside.
     pub(crate) fn enter_arguments(&self, program: &Path, arguments: &[String]) -> Vec<String> {
         let words = ["lab", "enter", "--pid-file"].map(str::to_owned);
@@ -157,7 +170,7 @@ fn mounts(spec: &SpaceSpec) -> anyhow::Result<()> {
     }
     fs::create_dir_all(NETNS_DIR).with_context(|| format!("cannot create {NETNS_DIR}"))?;
     for dir in OWN {
-        let own = spec.data.join("own").join(dir.trim_start_matches('/'));
+        let own = spec.own(dir);
         for path in [own.as_path(), Path::new(dir)] {
             fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()))?;
         }
@@ -191,20 +204,7 @@ pub(crate) fn enter(pid_file: &Path, command: &[String]) -> anyhow::Result<ExitC
             None => std::thread::sleep(Duration::from_millis(10)),
         }
     };
-    let spaces = [
-        ("pid", CloneFlags::CLONE_NEWPID),
-        ("uts", CloneFlags::CLONE_NEWUTS),
-        ("ipc", CloneFlags::CLONE_NEWIPC),
-        ("mnt", CloneFlags::CLONE_NEWNS),
-    ];
-    let open = |(kind, flag): (&str, CloneFlags)| {
-        let path = format!("/proc/{pid}/ns/{kind}");
-        Ok((File::open(&path).with_context(|| format!("cannot open {path}"))?, flag))
-    };
-    let opened: Vec<(File, CloneFlags)> = spaces.into_iter().map(open).collect::<anyhow::Result<_>>()?;
-    for (file, flag) in opened {
-        setns(file, flag).context("cannot enter the node's namespaces")?;
-    }
+    join(pid)?;
     let status = Command::new(SELF)
         .arg0(ARG0)
         .args(["lab", "become", "--"])
@@ -214,6 +214,25 @@ pub(crate) fn enter(pid_file: &Path, command: &[String]) -> anyhow::Result<ExitC
         .context("cannot start a process in the node")?;
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
     Ok(ExitCode::from(code.clamp(0, 255) as u8))
+}
+
+/// Moves this process into a node's namespaces, but for that of its network; its children are in the node's pid namespace.
+pub(crate) fn join(first_process: i32) -> anyhow::Result<()> {
+    let spaces = [
+        ("pid", CloneFlags::CLONE_NEWPID),
+        ("uts", CloneFlags::CLONE_NEWUTS),
+        ("ipc", CloneFlags::CLONE_NEWIPC),
+        ("mnt", CloneFlags::CLONE_NEWNS),
+    ];
+    let open = |(kind, flag): (&str, CloneFlags)| {
+        let path = format!("/proc/{first_process}/ns/{kind}");
+        Ok((File::open(&path).with_context(|| format!("cannot open {path}"))?, flag))
+    };
+    let opened: Vec<(File, CloneFlags)> = spaces.into_iter().map(open).collect::<anyhow::Result<_>>()?;
+    for (file, flag) in opened {
+        setns(file, flag).context("cannot enter the node's namespaces")?;
+    }
+    Ok(())
 }
 
 /// `lab become`: this process, but tied to its parent's life, is the program.

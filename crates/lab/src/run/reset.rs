@@ -11,16 +11,19 @@ use tortie_scenario::{Fault, Plan};
 /// Where users' objects lie.
 const OBJECTS: [&str; 2] = ["/tortie/kubernetes/", "/calico/resources/v3/"];
 
-/// Objects that an API server makes itself, and makes again or does not let go of.
-fn is_of_api_server(path: &str) -> bool {
-    const OWN: [&str; 5] = [
-        "/tortie/kubernetes/namespaces/kube-public",
-        "/tortie/kubernetes/namespaces/kube-node-lease",
+/// Objects that an API server or a controller makes itself, and makes again or does not let go of.
+fn is_of_kubernetes(path: &str) -> bool {
+    const OWN: [&str; 3] = [
         "/tortie/kubernetes/services/default/kubernetes",
         "/tortie/kubernetes/endpointslices/default/kubernetes",
         "/tortie/kubernetes/endpoints/default/kubernetes",
     ];
-    OWN.contains(&path) || path.starts_with("/tortie/kubernetes/nodes/")
+    let mut parts = path.strip_prefix("/tortie/kubernetes/").unwrap_or_default().split('/');
+    match (parts.next(), parts.next()) {
+        (Some("nodes"), _) => true,
+        (Some(_), Some(name)) => name.starts_with("kube-") || OWN.contains(&path),
+        _ => false,
+    }
 }
 
 impl Lab {
@@ -44,11 +47,12 @@ impl Lab {
         for prefix in OBJECTS {
             let (entries, _) = self.store.records.list(prefix).await?;
             let keys = entries.iter().map(|e| e.key.to_string());
-            extra.extend(keys.filter(|k| !seeds.contains_key(k) && !is_of_api_server(k)));
+            extra.extend(keys.filter(|k| !seeds.contains_key(k) && !is_of_kubernetes(k)));
         }
         if !extra.is_empty() {
             self.store.records.remove_all(extra.clone()).await?;
         }
+        self.await_kubelets(&extra).await?;
         self.finish_namespaces(&extra).await?;
         for (path, object) in &seeds {
             // Agents add to their nodes; nobody else has a reason to change them.
@@ -88,12 +92,21 @@ impl Lab {
         Ok(())
     }
 
-    /// Lets go of namespaces among removed paths, where the lab stands in for Kubernetes' controllers.
+    /// Waits until kubelets have stopped the pods among removed paths, which somebody started beside the lab.
+    async fn await_kubelets(&self, removed: &[String]) -> anyhow::Result<()> {
+        let (Some(control), Some(_)) = (&self.store.control, &self.spec.kubelets) else { return Ok(()) };
+        let pods = removed.iter().filter_map(|path| path.strip_prefix("/tortie/kubernetes/pods/"));
+        for name in pods {
+            control.client.end_pod(&name.parse()?).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets go of namespaces among removed paths, or waits until Kubernetes' controller has.
     async fn finish_namespaces(&self, removed: &[String]) -> anyhow::Result<()> {
-        let Some(control) = &self.store.control else { return Ok(()) };
         let prefix = seed::kubernetes("Namespace", "", "");
         for name in removed.iter().filter_map(|path| path.strip_prefix(&prefix)) {
-            control.client.finish_namespace(name).await?;
+            self.end_namespace(name).await?;
         }
         Ok(())
     }

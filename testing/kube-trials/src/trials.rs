@@ -1,0 +1,22 @@
+//! The trials, in the order in which they run.
+
+mod pods_talk;
+
+use crate::Trial;
+
+/// All of them.
+pub const ALL: &[Trial] = &[pods_talk::TRIAL];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_are_unique_and_fit_into_a_namespace() {
+        let names: BTreeSet<&str> = ALL.iter().map(|t| t.name).collect();
+        assert_eq!(names.len(), ALL.len());
+        let fits = |name: &str| name.len() <= 40 && name.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+        assert!(names.iter().all(|name| fits(name)), "{names:?}");
+    }
+}
