@@ -52,8 +52,8 @@ pub enum NetNsError {
     /// No new namespace could be made.
     #[error("cannot create a network namespace, it takes CAP_SYS_ADMIN")]
     Create(#[source] io::Error),
-    /// A new namespace could not be bound to its path.
-    #[error("cannot bind the new network namespace to {}", path.display())]
+    /// A namespace could not be bound to a path.
+    #[error("cannot bind the network namespace to {}", path.display())]
     Bind {
         /// The path.
         path: PathBuf,
@@ -115,13 +115,18 @@ impl NetNs {
     ///
     /// Directories on the way are made. Whatever file is at the path must not be in use as a namespace.
     pub fn create(path: impl AsRef<Path>) -> Result<Self, NetNsError> {
-        let path = path.as_ref();
         let new = Self::create_unnamed()?;
-        new.bind(path).map_err(|source| NetNsError::Bind { path: path.into(), source })?;
+        new.bind(path)?;
         Ok(new)
     }
 
-    fn bind(&self, path: &Path) -> io::Result<()> {
+    /// Binds the namespace to one more path, under the same conditions as [`NetNs::create`]; [`NetNs::remove`] takes it off.
+    pub fn bind(&self, path: impl AsRef<Path>) -> Result<(), NetNsError> {
+        let path = path.as_ref();
+        self.mount(path).map_err(|source| NetNsError::Bind { path: path.into(), source })
+    }
+
+    fn mount(&self, path: &Path) -> io::Result<()> {
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent)?;
         }
