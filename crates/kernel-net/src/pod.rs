@@ -46,7 +46,8 @@ pub struct PodSpec {
     pub pod_mac: Option<Mac>,
     /// The description of the host end.
     pub alias: Option<String>,
-    /// The number of queues of both ends.
+    /// The number of queues of both ends, one unless told. `None` is the kernel's default: room for one queue per processor,
+    /// of which it uses one, and two grace periods under the lock on all network configuration to get there.
     pub queues: Option<u32>,
     /// Whether the pod forwards packets.
     pub ip_forwarding: bool,
@@ -153,7 +154,7 @@ impl PodSpec {
             addresses: Vec::new(),
             pod_mac: None,
             alias: None,
-            queues: None,
+            queues: Some(1),
             ip_forwarding: false,
             rp_filter: None,
         }
