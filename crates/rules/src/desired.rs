@@ -199,6 +199,35 @@ impl Desired {
         self.table.put_chain(fixed::input(&self.config, tunnels), BTreeMap::new());
     }
 
+    /// Gives up policy for good: what is left of the table is pods' way out, which hides their addresses from the world
+    /// outside. False if no pool asks for that; then the table is of no use.
+    pub fn give_up_policy(&mut self) -> bool {
+        self.render_dirty();
+        let rest = [names::POSTROUTING, names::NAT_OUTGOING].map(ChainName::from);
+        let chains: Vec<ChainName> =
+            self.table.chains().keys().filter(|c| !rest.contains(c)).cloned().collect();
+        for chain in chains {
+            self.table.remove_chain(&chain);
+        }
+        let pools = Family::ALL.into_iter().flat_map(|family| {
+            [names::MASQUERADE_POOLS, names::ALL_POOLS]
+                .map(|id| SetName::from(names::ip_set(family, id, true)))
+        });
+        let pools: BTreeSet<SetName> = pools.collect();
+        let sets: Vec<SetName> = self.table.sets().keys().filter(|s| !pools.contains(*s)).cloned().collect();
+        for set in sets {
+            self.table.unpin_set(&set);
+        }
+        self.policies.clear();
+        self.profiles.clear();
+        self.workloads.clear();
+        self.interfaces.clear();
+        self.sets.clear();
+        self.owners.clear();
+        self.stale = Stale::default();
+        self.pools.values().any(|pool| pool.masquerade)
+    }
+
     /// Brings the table up to date.
     pub fn render_dirty(&mut self) {
         let stale = std::mem::take(&mut self.stale);

@@ -4,5 +4,6 @@
 #![expect(clippy::needless_raw_string_hashes, reason = "expect-test writes them")]
 
 mod build;
+mod giving_up;
 mod golden;
 mod incremental;
