@@ -164,6 +164,22 @@ impl Dataplane {
         self.overlay.resync();
     }
 
+    /// Gives up policy for good, in one transaction: what is left of the table is pods' way out, if a pool asks for that.
+    /// Interfaces, routes and tunnels stay. Nothing may be applied afterwards.
+    pub fn give_up_policy(&mut self) -> Report {
+        let mut report = Report::default();
+        let outcome = if self.desired.give_up_policy() {
+            self.driver.replace(&mut self.desired).map(drop).map_err(|error| chain(&error))
+        } else {
+            tortie_kernel_nft::remove_table().map_err(|error| chain(&error))
+        };
+        match outcome {
+            Ok(()) => report.complete = true,
+            Err(error) => report.errors.push(error),
+        }
+        report
+    }
+
     /// Completes when the kernel has announced a change of interfaces or routes. Follow it by [`Dataplane::note`].
     pub async fn changed(&self) {
         if let Ok(mut ready) = self.routes.readable().await {

@@ -166,6 +166,11 @@ impl Driver {
     fn begin_reset(&mut self, desired: &Desired, report: &mut ApplyReport) {
         tracing::warn!(table = self.table, "nftables table cannot be changed in place: it is created anew");
         report.rebuilt = true;
+        self.forget_kernel(desired);
+    }
+
+    /// The next transaction puts what is wanted in the place of the whole table.
+    pub(crate) fn forget_kernel(&mut self, desired: &Desired) {
         self.reset = true;
         self.in_step = false;
         self.known = Known::default();

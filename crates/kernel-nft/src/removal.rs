@@ -1,10 +1,12 @@
 //! The end of the table: for whoever takes the product off a node.
 
 use crate::channel::Channel;
-use crate::error::{ChannelError, OpenError, hint};
+use crate::driver::{ApplyReport, Driver};
+use crate::error::{ApplyError, ChannelError, OpenError, hint};
 use nix::errno::Errno;
 use std::sync::Arc;
 use tortie_nft::Batch;
+use tortie_rules::Desired;
 
 /// The table is still there.
 #[derive(Debug, thiserror::Error)]
@@ -37,8 +39,22 @@ pub fn remove_table() -> Result<(), RemoveTableError> {
     for part in batch.parts(usize::MAX, None) {
         let answers = channel.transact(&part.bytes)?;
         if let Some(refused) = answers.into_iter().find(|answer| answer.errno != 0) {
-            return Err(RemoveTableError::Refused { source: Errno::from_raw(refused.errno), text: refused.text });
+            return Err(RemoveTableError::Refused {
+                source: Errno::from_raw(refused.errno),
+                text: refused.text,
+            });
         }
     }
     Ok(())
+}
+
+impl Driver {
+    /// Puts what is wanted in the place of the whole table, in one transaction: nothing of before is left, not even for a
+    /// moment. For when nearly everything goes; counters begin anew.
+    pub fn replace(&mut self, desired: &mut Desired) -> Result<ApplyReport, ApplyError> {
+        desired.render_dirty();
+        desired.take_dirty();
+        self.forget_kernel(desired);
+        self.apply(desired, true)
+    }
 }

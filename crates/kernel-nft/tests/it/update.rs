@@ -5,6 +5,7 @@ use crate::build::*;
 use crate::netns::{Node, in_netns, list, run};
 use tortie_calc::Update;
 use tortie_calc::update::{Action, Rule, Side};
+use tortie_kernel_nft::remove_table;
 use tortie_net::Protocol;
 use tortie_rules::Source;
 
@@ -167,5 +168,26 @@ fn a_restart_with_equal_state_writes_nothing() {
         let report = again.update(&everything());
         assert_eq!((report.transactions, report.resynced), (0, true));
         assert_eq!(list(), before);
+    });
+}
+
+#[test]
+fn policy_is_given_up_in_one_transaction_and_the_way_out_stays() {
+    in_netns(|| {
+        run("nft add table inet other");
+        let mut node = Node::new();
+        node.update(&everything());
+        assert!(node.desired.give_up_policy());
+        assert_eq!(node.driver.replace(&mut node.desired).unwrap().transactions, 1);
+        let text = list();
+        for gone in ["hook forward", "hook input", "cali40s-hosts", "dispatch"] {
+            assert!(!text.contains(gone), "{gone}: {text}");
+        }
+        assert!(text.contains("masquerade") && text.contains("10.0.0.0/16"), "{text}");
+        node.assert_equal();
+
+        remove_table().unwrap();
+        assert_eq!(run("nft list tables"), "table inet other\n");
+        remove_table().unwrap();
     });
 }
