@@ -137,7 +137,7 @@ pub(crate) fn listed(interfaces: Vec<Interface>, families: &[Family]) -> Result<
 }
 
 /// Neither unspecified, loopback, link-local, multicast nor broadcast.
-fn is_global_unicast(address: IpAddr) -> bool {
+pub(crate) fn is_global_unicast(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(a) => {
             !(a.is_unspecified()

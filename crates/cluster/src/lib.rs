@@ -3,7 +3,8 @@
 //! * [`ensure_initialized`]: information about the cluster and its tiers; every client makes what is missing;
 //! * [`prepare_node`]: a node's start: its addresses, its Node, the default pools, the default settings;
 //! * [`NodeSettings`]: the settings of one node, out of its environment, its file and the datastore's objects;
-//! * [`set_vxlan_address`]: what others must know of this node's end of tunnels.
+//! * [`set_vxlan_address`]: what others must know of this node's end of tunnels;
+//! * [`Networks`]: pools that hold addresses of Services, nodes or other pools.
 //!
 //! Objects have Calico's names and forms, so that its own components find them, and find nothing left to do. All is
 //! written by compare-and-swap, and everything may be repeated: what is there stays. Nothing here asks the machine:
@@ -13,6 +14,7 @@ mod detect;
 mod initialize;
 mod node;
 mod object;
+mod overlap;
 mod pools;
 mod settings;
 mod tunnel;
@@ -23,6 +25,7 @@ pub use initialize::{
 };
 pub use node::{NodeError, NodeSpec, Prepared, SpecError, network_condition, prepare_node, refresh_node};
 pub use object::{ObjectError, now};
+pub use overlap::{ForeignAddresses, Networks, Overlapping, Owner, host_networks, service_networks};
 pub use pools::{PoolError, PoolSpec, PoolWish};
 pub use settings::NodeSettings;
 /// Felix's parameters, which [`NodeSettings`] settles.
