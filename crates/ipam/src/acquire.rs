@@ -94,10 +94,15 @@ impl Writer {
         let known: BTreeMap<Cidr, &Versioned<Block>> =
             list.blocks.iter().map(|b| (b.value.cidr(), b)).collect();
         let taken: Reservations = known.keys().chain(&list.unusable).copied().collect();
+        let closed = facts.closed();
         let mut empty = Vec::new();
         for pool in pools {
             let mut walk = Candidates::for_host(pool, self.owner.name(), self.nanoseconds());
-            while let Some(cidr) = walk.next_outside(&facts.reserved) {
+            // Wide reservations and foreign networks are jumped over.
+            while let Some(cidr) = walk.next_outside(&closed) {
+                if facts.foreign.touches(cidr) {
+                    continue;
+                }
                 if !taken.touches(cidr) {
                     return Found::Unclaimed(cidr);
                 }
@@ -158,7 +163,8 @@ impl Writer {
         }
         if lenders.is_empty() {
             let blocks = || list.blocks.iter().map(|b| &b.value);
-            let pools = pools.iter().map(|p| PoolUsage::of(p, blocks(), &facts.reserved)).collect();
+            let closed = facts.closed();
+            let pools = pools.iter().map(|p| PoolUsage::of(p, blocks(), &closed)).collect();
             return Err(AssignError::Full { family, pools, strict });
         }
         lenders.sort_by_key(|(place, _)| *place);

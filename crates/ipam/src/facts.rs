@@ -6,6 +6,7 @@
 use crate::datastore::{Datastore, parse};
 use crate::{DatastoreError, PoolRef, keys};
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -34,15 +35,31 @@ pub struct Facts {
     pub config: IpamConfig,
     /// Addresses that are not assigned by themselves.
     pub reserved: Reservations,
+    /// Networks of others: no block that touches them is claimed.
+    pub foreign: Reservations,
     /// Pools that share addresses.
     pub overlaps: Vec<Overlap>,
     /// Objects that are ignored, and why.
     pub problems: Vec<String>,
 }
 
+/// Addresses of others that a pool may hold by mistake: those of Services and of the nodes' networks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Foreign {
+    /// Networks. A block's route would take the packets for them, so no block that touches them is claimed; blocks that
+    /// a node has already are used on.
+    pub networks: Vec<Cidr>,
+    /// Addresses that somebody has. No pod gets one unless it asks for it by name.
+    pub addresses: Vec<IpAddr>,
+}
+
 impl Facts {
     /// Reads everything.
-    pub(crate) async fn load(datastore: &Datastore, node: &str) -> Result<Self, DatastoreError> {
+    pub(crate) async fn load(
+        datastore: &Datastore,
+        node: &str,
+        foreign: &Foreign,
+    ) -> Result<Self, DatastoreError> {
         let node_key = keys::node(node);
         let (pools, reservations, config, node) = tokio::try_join!(
             datastore.list(keys::POOLS),
@@ -61,7 +78,7 @@ impl Facts {
         facts.pools.sort_by(|a, b| a.name.cmp(&b.name));
         facts.overlaps = overlapping_pools(&facts.pools);
         facts.problems.extend(facts.overlaps.iter().map(ToString::to_string));
-        let mut reserved = Vec::new();
+        let mut reserved: Vec<Cidr> = foreign.addresses.iter().map(|address| Cidr::host(*address)).collect();
         for entry in &reservations {
             match parse::<serde_json::Value>(entry, "IPReservation") {
                 Ok(object) => reserved.extend(reserved_cidrs(&object, &mut facts.problems)),
@@ -69,6 +86,7 @@ impl Facts {
             }
         }
         facts.reserved = reserved.into_iter().collect();
+        facts.foreign = foreign.networks.iter().copied().collect();
         facts.config =
             config.map(|entry| parse(&entry, "IPAM configuration")).transpose()?.unwrap_or_default();
         if let Some(entry) = node {
@@ -82,6 +100,11 @@ impl Facts {
             tracing::warn!(problem, "IPAM ignores an object or part of it");
         }
         Ok(facts)
+    }
+
+    /// What no new block is made of.
+    pub(crate) fn closed(&self) -> Reservations {
+        self.reserved.iter().chain(self.foreign.iter()).collect()
     }
 
     /// The first enabled pool that an address or block lies in.

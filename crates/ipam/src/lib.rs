@@ -27,7 +27,7 @@ mod request;
 mod writer;
 
 pub use error::{AssignError, DatastoreError, ReleaseError};
-pub use facts::Facts;
+pub use facts::{Facts, Foreign};
 pub use reconcile::{Mark, Reconciled};
 pub use request::{AssignRequest, Counts, PoolRef};
 pub use tortie_blocks::{AllowedUse, HandleId, PoolUsage, Release};
@@ -37,7 +37,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tortie_net::Cidr;
 use tortie_store::Store;
 use writer::{Command, Writer};
@@ -49,6 +49,7 @@ const QUEUE: usize = 1024;
 #[derive(Clone, Debug)]
 pub struct Ipam {
     queue: mpsc::Sender<Command>,
+    foreign: watch::Sender<Arc<Foreign>>,
 }
 
 impl Ipam {
@@ -60,8 +61,20 @@ impl Ipam {
     /// As [`Ipam::new`], with a clock of one's own.
     pub fn with_settings(store: Arc<dyn Store>, settings: Settings) -> Self {
         let (queue, commands) = mpsc::channel(QUEUE);
-        tokio::spawn(Writer::new(store, settings).run(commands));
-        Self { queue }
+        let (foreign, known) = watch::channel(Arc::default());
+        tokio::spawn(Writer::new(store, settings, known).run(commands));
+        Self { queue, foreign }
+    }
+
+    /// Says which addresses are others', though a pool may hold them. Holds for every request that is made later.
+    pub fn set_foreign(&self, foreign: Foreign) {
+        self.foreign.send_if_modified(|known| {
+            let news = **known != foreign;
+            if news {
+                *known = Arc::new(foreign);
+            }
+            news
+        });
     }
 
     /// Assigns the wanted addresses, IPv4 before IPv6: all of them, or none.

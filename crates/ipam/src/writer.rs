@@ -2,7 +2,7 @@
 
 use crate::cache::Cache;
 use crate::datastore::{Datastore, Versioned};
-use crate::facts::{Facts, Freshness, Moment};
+use crate::facts::{Facts, Foreign, Freshness, Moment};
 use crate::reconcile::{Mark, Reconciled};
 use crate::{AssignError, AssignRequest, DatastoreError, HandleId, Release, ReleaseError, keys};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -10,7 +10,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tortie_blocks::{Owner, PoolUsage, Timestamp};
 use tortie_net::{Cidr, Family};
@@ -109,6 +109,8 @@ pub(crate) struct Writer {
     clock: Clock,
     facts: Arc<Facts>,
     facts_at: Option<Moment>,
+    /// What others have, and what of it the facts know.
+    foreign: watch::Receiver<Arc<Foreign>>,
     own_at: Option<Moment>,
     fresh: Arc<Freshness>,
     _watches: JoinSet<()>,
@@ -121,7 +123,11 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn new(store: Arc<dyn Store>, settings: Settings) -> Self {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        settings: Settings,
+        foreign: watch::Receiver<Arc<Foreign>>,
+    ) -> Self {
         let (fresh, watches) = Freshness::watch(store.clone(), &settings.node);
         Self {
             owner: Owner::Host(settings.node),
@@ -130,6 +136,7 @@ impl Writer {
             clock: settings.clock,
             facts: Arc::default(),
             facts_at: None,
+            foreign,
             own_at: None,
             fresh,
             _watches: watches,
@@ -222,8 +229,11 @@ impl Writer {
     /// The facts, read again if they may have changed.
     pub(crate) async fn facts(&mut self) -> Result<Arc<Facts>, DatastoreError> {
         let moment = self.fresh.facts();
-        if moment.is_none() || moment != self.facts_at {
-            self.facts = Arc::new(Facts::load(&self.datastore, self.owner.name()).await?);
+        // A sender that is gone has said all it had to say.
+        if moment.is_none() || moment != self.facts_at || self.foreign.has_changed().unwrap_or(false) {
+            let foreign = self.foreign.borrow_and_update().clone();
+            self.facts_at = None;
+            self.facts = Arc::new(Facts::load(&self.datastore, self.owner.name(), &foreign).await?);
             self.facts_at = moment;
         }
         Ok(self.facts.clone())

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use tortie_ipam::{AssignError, AssignRequest, Counts, Ipam, Release};
+use tortie_ipam::{AssignError, AssignRequest, Counts, Foreign, Ipam, Release};
 use tortie_net::Family;
 
 async fn dual(nodes: &[&str]) -> Lab {
@@ -281,6 +281,34 @@ async fn a_pool_that_leaves_the_node_takes_its_empty_blocks_along() {
     let stored = lab.stored().await;
     stored.assert_tidy();
     assert!(stored.blocks.is_empty());
+}
+
+/// The blocks that a node has, as text.
+async fn blocks_of(lab: &Lab, node: &str) -> Vec<String> {
+    lab.stored().await.blocks_of(node).iter().map(ToString::to_string).collect()
+}
+
+#[tokio::test]
+async fn blocks_are_not_claimed_in_networks_of_others() {
+    let lab = tiny(&["n1"]).await;
+    let ipam = lab.ipam("n1");
+    let networks = ["10.0.0.0/31", "fd00::2/127"].map(|n| n.parse().unwrap()).to_vec();
+    ipam.set_foreign(Foreign { networks, addresses: vec![ip("10.0.0.2")] });
+    let addresses = ipam.assign(pod("n1", "a")).await.unwrap();
+    assert_eq!(blocks_of(&lab, "n1").await, ["10.0.0.2/31", "fd00::/127"]);
+    assert_eq!(addresses[0], ip("10.0.0.3"), "10.0.0.2 is somebody's");
+    let full = error(&ipam, pod("n1", "b")).await;
+    assert!(full.contains("no free address of family ipv4"), "{full}");
+    // A part of a block is enough; what the node has already is used on.
+    let everything = ["10.0.0.0/8", "fd00::/16"].map(|n| n.parse().unwrap()).to_vec();
+    ipam.set_foreign(Foreign { networks: everything, addresses: Vec::new() });
+    assert_eq!(ipam.assign(pod("n1", "b")).await.unwrap()[0], ip("10.0.0.2"));
+    let full = error(&ipam, pod("n1", "c")).await;
+    assert!(full.contains("no free address"), "{full}");
+    // Over again.
+    ipam.set_foreign(Foreign::default());
+    ipam.assign(pod("n1", "c")).await.unwrap();
+    assert_eq!(blocks_of(&lab, "n1").await.len(), 4);
 }
 
 #[tokio::test]
