@@ -86,6 +86,34 @@ impl KubeStore {
         answer.map(drop).map_err(|failure| self.inner.failed(failure, &format!("condition of node {node}")))
     }
 
+    /// What the API answers for a path that is no key's; nothing if it knows none such. For what is asked of
+    /// Kubernetes rather than of a datastore.
+    pub async fn read(&self, path: &str) -> Result<Option<serde_json::Value>, StoreError> {
+        match self.inner.api.call(&Request::get(path)).await {
+            Ok(body) => self.parsed(path, &body).map(Some),
+            Err(Failure::NotFound(_) | Failure::NoKind) => Ok(None),
+            Err(failure) => Err(self.inner.failed(failure, &format!("read of {path}"))),
+        }
+    }
+
+    /// Asks a question that is an object (`SelfSubjectRulesReview`); answers it with its status.
+    pub async fn ask(
+        &self,
+        path: &str,
+        question: &serde_json::Value,
+    ) -> Result<serde_json::Value, StoreError> {
+        let answer = self.inner.api.call(&Request::post(path, question)).await;
+        let body = answer.map_err(|failure| self.inner.failed(failure, &format!("question to {path}")))?;
+        self.parsed(path, &body)
+    }
+
+    fn parsed(&self, path: &str, body: &[u8]) -> Result<serde_json::Value, StoreError> {
+        serde_json::from_slice(body).map_err(|error| {
+            let failure = Failure::Corrupt(format!("the answer is no JSON ({error})"));
+            self.inner.failed(failure, &format!("read of {path}"))
+        })
+    }
+
     /// Where Calico's objects are stored.
     pub fn group(&self) -> Group {
         self.inner.group
