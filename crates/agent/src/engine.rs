@@ -3,12 +3,15 @@
 //! It runs on a thread of its own with a single-threaded runtime: netlink calls are synchronous and short, and
 //! everything else talks to it over bounded channels.
 
+mod problems;
 mod settings;
 
+use self::problems::Examined;
 use crate::config::Config;
 use crate::connections::Connections;
 use crate::current::Current;
 use crate::metrics::Metrics;
+use crate::problems::Problems;
 use crate::routing::Routing;
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -21,9 +24,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tortie_agent_api::{EndpointStatus, NodeStatus};
 use tortie_calc::fabric::{Fabric, FabricUpdate};
 use tortie_calc::{Calc, Update};
-use tortie_cluster::NodeSettings;
+use tortie_cluster::{Networks, NodeSettings};
 use tortie_dataplane::Dataplane;
-use tortie_model::convert::Converter;
+use tortie_model::convert::{Converter, Diagnostic};
 use tortie_model::{Change, Key, Value};
 use tortie_net::Cidr;
 use tortie_runtime::Reporter;
@@ -107,6 +110,10 @@ pub(crate) struct Parts {
     pub(crate) synced: watch::Sender<bool>,
     /// Pools that ask for VXLAN, once the datastore has been read.
     pub(crate) tunnelled: watch::Sender<Option<BTreeSet<Cidr>>>,
+    /// Where what is wrong is told.
+    pub(crate) problems: Problems,
+    /// Where it is told who has which addresses.
+    pub(crate) networks: watch::Sender<Networks>,
 }
 
 /// Starts the engine in the network namespace of the caller, and answers when the kernel can be talked to.
@@ -167,6 +174,14 @@ struct Engine {
     bird: watch::Sender<Option<String>>,
     synced: watch::Sender<bool>,
     tunnelled: watch::Sender<Option<BTreeSet<Cidr>>>,
+    problems: Problems,
+    networks: watch::Sender<Networks>,
+    /// Pools, nodes and Services as they are known here.
+    collected: Networks,
+    /// The networks are not told yet as they are.
+    collected_news: bool,
+    /// What is wrong may be something else than was told, and when it was told.
+    examined: Examined,
 
     view: View,
     converter: Converter,
@@ -176,14 +191,14 @@ struct Engine {
     routing: Routing,
 
     started: Instant,
-    /// Why the store cannot be read, if so.
-    lost: Option<String>,
+    /// Why the store cannot be read, if so, and since when.
+    lost: Option<(String, Instant)>,
     in_sync: bool,
     enforced: u64,
     /// Revision of the last change of each policy.
     policies: BTreeMap<String, u64>,
     /// Objects with problems, by path.
-    warnings: BTreeMap<Arc<str>, Vec<String>>,
+    warnings: BTreeMap<Arc<str>, Vec<Diagnostic>>,
     waiters: Vec<Waiter>,
     /// Own writes that are answered after the next apply.
     ahead: Vec<oneshot::Sender<Result<(), String>>>,
@@ -216,6 +231,11 @@ impl Engine {
             bird: parts.bird,
             synced: parts.synced,
             tunnelled: parts.tunnelled,
+            problems: parts.problems,
+            networks: parts.networks,
+            collected: Networks::default(),
+            collected_news: false,
+            examined: Examined::default(),
             view: View::new(parts.ordered),
             converter,
             calc,
@@ -248,6 +268,7 @@ impl Engine {
         loop {
             let again = self.again_after();
             let compare = self.current.borrow().refresh().map(|interval| compared + interval);
+            let examine = self.examine_at();
             let mut dirty = true;
             tokio::select! {
                 biased;
@@ -261,6 +282,9 @@ impl Engine {
                 },
                 () = self.dataplane.changed() => self.dataplane.note(),
                 () = tokio::time::sleep(again.unwrap_or(RETRY)), if again.is_some() => {}
+                () = tokio::time::sleep_until(examine.unwrap_or(compared).into()), if examine.is_some() => {
+                    dirty = false;
+                }
                 () = tokio::time::sleep_until(compare.unwrap_or(compared).into()), if compare.is_some() => {
                     compared = Instant::now();
                     self.dataplane.resync();
@@ -277,9 +301,11 @@ impl Engine {
                 }
             }
             self.follow_settings();
+            self.tell_networks();
             if dirty {
                 self.apply();
             }
+            self.examine(dirty);
             self.report();
         }
     }
@@ -348,7 +374,10 @@ impl Engine {
                 self.lost = None;
                 self.view.progress(revision);
             }
-            Feed::Lost(error) => self.lost = Some(error.to_string()),
+            Feed::Lost(error) => {
+                let since = self.lost.take().map_or_else(Instant::now, |(_, since)| since);
+                self.lost = Some((error.to_string(), since));
+            }
         }
     }
 
@@ -363,17 +392,14 @@ impl Engine {
         if problems.is_empty() {
             self.warnings.remove(&delta.key);
         } else {
-            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            for line in &lines {
-                tracing::warn!(object = %delta.key, problem = %line, "object has a problem");
-            }
-            self.warnings.insert(delta.key.clone(), lines);
+            self.warnings.insert(delta.key.clone(), problems);
         }
         for change in changes {
             self.note_policy(&change, delta.revision);
             self.settings.on_change(&change);
             self.routing.on_change(&change);
             self.fabric.on_change(&change);
+            self.collected_news |= self.collected.on_change(&change);
             if matches!(change.key, Key::WorkloadEndpoint(_) | Key::Block(_)) {
                 if self.in_sync {
                     self.moved.push(change.clone());
@@ -488,7 +514,7 @@ impl Engine {
         if !self.in_sync {
             reasons.push("the datastore has not been read completely yet".to_owned());
         }
-        if let Some(lost) = &self.lost {
+        if let Some((lost, _)) = &self.lost {
             reasons.push(lost.clone());
         }
         if self.current.borrow().paused {
@@ -535,7 +561,7 @@ impl Engine {
             warnings: self
                 .warnings
                 .iter()
-                .flat_map(|(key, lines)| lines.iter().map(move |l| format!("{key}: {l}")))
+                .flat_map(|(key, problems)| problems.iter().map(move |p| format!("{key}: {p}")))
                 .chain(self.calc.diagnostics().iter().map(ToString::to_string))
                 .chain(self.dataplane.refused().iter().map(|r| format!("the kernel refuses {r}")))
                 .collect(),

@@ -107,6 +107,7 @@ async fn serve(config: Arc<Config>, first: Current) -> Result<()> {
     let (synced, in_sync) = watch::channel(false);
     let (tunnelled, tunnel_pools) = watch::channel(None);
     let metrics = metrics::Metrics::new(&registry);
+    let (collected, networks) = watch::channel(tortie_cluster::Networks::default());
     let connections =
         connections::Connections::spawn(&config.node).context("start the thread that forgets connections")?;
     let engine = engine::spawn(engine::Parts {
@@ -122,6 +123,8 @@ async fn serve(config: Arc<Config>, first: Current) -> Result<()> {
         bird,
         synced,
         tunnelled,
+        problems: problems.clone(),
+        networks: collected,
     })?;
     if let Some(path) = &config.bird_config {
         bird::spawn(path.clone(), config.run_dir.join("bird.ctl"), bird_config);
@@ -146,6 +149,7 @@ async fn serve(config: Arc<Config>, first: Current) -> Result<()> {
         };
         Arc::new(Attachers::new(config.clone(), current.clone(), Box::new(make)))
     };
+    problems::pools::spawn(kube.clone(), ipam.clone(), problems.clone(), networks);
     tunnels::spawn(store.clone(), ipam.clone(), config.node.clone(), tunnel_pools);
     reconcile::spawn(config.clone(), store, ipam.clone(), attachers.clone(), in_sync.clone());
     let networking = config.start.node.networking;
@@ -154,8 +158,16 @@ async fn serve(config: Arc<Config>, first: Current) -> Result<()> {
         condition::spawn(kube.clone(), config.clone(), in_sync.clone(), started.clone());
     }
     let shown = problems.watch();
-    let service =
-        service::Service { config: config.clone(), attachers, current, started, engine, in_sync, ipam, shown };
+    let service = service::Service {
+        config: config.clone(),
+        attachers,
+        current,
+        started,
+        engine,
+        in_sync,
+        ipam,
+        shown,
+    };
     socket::serve(&config.run_dir.join("agent.sock"), Arc::new(service))?;
 
     let signal = shutdown::signalled().await?;

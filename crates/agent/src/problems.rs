@@ -3,6 +3,7 @@
 //!
 //! Nothing here decides what the agent does about a problem; that is the finder's.
 
+pub(crate) mod pools;
 mod register;
 
 pub(crate) use register::{Active, Key, Name, Problem, Snapshot};
@@ -110,7 +111,12 @@ fn log(line: &Line) {
             }
         }
         Line::Gone(key) => {
-            tracing::info!(name = key.name.as_str(), object = key.object, field = key.field, "problem is over");
+            tracing::info!(
+                name = key.name.as_str(),
+                object = key.object,
+                field = key.field,
+                "problem is over"
+            );
         }
     }
 }

@@ -78,6 +78,8 @@ impl Engine {
         self.view = View::new(self.ordered);
         self.policies = BTreeMap::new();
         self.warnings = BTreeMap::new();
+        self.collected.clear();
+        self.collected_news = true;
         self.updates.clear();
         self.fabric_updates.clear();
         self.leftovers = None;

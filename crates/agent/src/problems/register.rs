@@ -245,12 +245,8 @@ impl Register {
 
     /// What is to be logged now. To be asked after every change, and now and then.
     pub(crate) fn lines(&mut self, now: &Moment) -> Vec<Line> {
-        let there: BTreeMap<&Key, &Problem> = self
-            .sources
-            .values()
-            .flatten()
-            .map(|(key, active)| (key, &active.problem))
-            .collect();
+        let there: BTreeMap<&Key, &Problem> =
+            self.sources.values().flatten().map(|(key, active)| (key, &active.problem)).collect();
         let mut lines = Vec::new();
         for (key, told) in &mut self.told {
             while told.lines.front().is_some_and(|at| *at + WINDOW <= now.at) {
