@@ -2,13 +2,15 @@
 
 mod bird;
 mod health;
+mod report;
 mod shutdown;
+
+pub use report::text;
 
 use crate::output::{self, Format};
 use anyhow::{Context, Result, bail};
 use clap::{Args as ClapArgs, Subcommand};
-use std::fmt::Write as _;
-use std::io::Write;
+use std::io::{IsTerminal as _, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -24,7 +26,8 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// The agent's state: sync, endpoints, BGP sessions, problems. Exits 0 only if the node is ready
+    /// The agent's state: sync, problems, BGP sessions, endpoints. Exits 0 if the node is ready and nothing is wrong, 2 if
+    /// it is ready and has problems, else 1
     Status {
         /// Form of the result
         #[arg(short, long, value_enum, default_value_t)]
@@ -51,9 +54,10 @@ pub fn run(args: Args, out: &mut impl Write) -> Result<ExitCode> {
     };
     let status = ask(&socket.unwrap_or_else(default_socket))?;
     if !output::machine(output, &status, out)? {
-        out.write_all(text(&status).as_bytes())?;
+        let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        out.write_all(text(&status, colour).as_bytes())?;
     }
-    Ok(if status.ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(report::exit(&status))
 }
 
 fn default_socket() -> PathBuf {
@@ -80,85 +84,5 @@ pub fn ask(socket: &Path) -> Result<NodeStatus> {
         Some(Response::NodeStatus(status)) => Ok(*status),
         Some(Response::Error(e)) => bail!("{}", e.message),
         other => bail!("the agent answered something else: {other:?}"),
-    }
-}
-
-/// The status as people read it.
-pub fn text(s: &NodeStatus) -> String {
-    let mut text = String::new();
-    let ready = if s.ready { "ready" } else { "not ready" };
-    // Writing to a String cannot fail.
-    let _ = writeln!(text, "node       {} ({})", s.node, s.addresses.join(", "));
-    let _ =
-        writeln!(text, "agent      {ready}, version {}, pid {}, up {} s", s.version, s.pid, s.uptime_seconds);
-    let _ = writeln!(
-        text,
-        "datastore  {}, revision {}, enforced up to {}",
-        s.sync, s.revision, s.enforced_revision
-    );
-    for reason in &s.reasons {
-        let _ = writeln!(text, "  because  {reason}");
-    }
-    for warning in &s.warnings {
-        let _ = writeln!(text, "warning    {warning}");
-    }
-    if !s.missing_routes.is_empty() {
-        let _ = writeln!(text, "no route   {}", s.missing_routes.join(", "));
-    }
-    if !s.bgp.is_empty() {
-        text.push('\n');
-        text.push_str(&output::table(
-            &["BGP SESSION", "PEER", "STATE", "SINCE", "INFO"],
-            s.bgp.iter().map(|b| {
-                vec![b.name.clone(), b.peer.clone(), b.state.clone(), b.since.clone(), b.info.clone()]
-            }),
-        ));
-    }
-    if !s.endpoints.is_empty() {
-        text.push('\n');
-        text.push_str(&output::table(
-            &["WORKLOAD", "INTERFACE", "ADDRESSES", "STATE", "POLICIES"],
-            s.endpoints.iter().map(|e| {
-                vec![
-                    e.workload.clone(),
-                    e.interface.clone(),
-                    e.addresses.join(","),
-                    e.state.clone(),
-                    e.policies.join(", "),
-                ]
-            }),
-        ));
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use tortie_agent_api::{BgpSession, EndpointStatus};
-
-    #[test]
-    fn text_names_what_is_wrong() {
-        let status = NodeStatus {
-            node: "n1".into(),
-            reasons: vec!["datastore is away".into()],
-            endpoints: vec![EndpointStatus {
-                workload: "shop/web-1".into(),
-                interface: "cali1".into(),
-                addresses: vec!["10.0.0.1".into(), "fd00::1".into()],
-                state: "up".into(),
-                policies: vec!["NetworkPolicy shop/deny".into()],
-            }],
-            bgp: vec![BgpSession {
-                name: "Mesh_10_0_0_2".into(),
-                state: "up".into(),
-                ..BgpSession::default()
-            }],
-            ..NodeStatus::default()
-        };
-        let text = text(&status);
-        for want in ["not ready", "datastore is away", "shop/web-1", "10.0.0.1,fd00::1", "Mesh_10_0_0_2"] {
-            assert!(text.contains(want), "{want} not in\n{text}");
-        }
     }
 }
