@@ -20,6 +20,7 @@ mod netlink;
 mod netns;
 pub mod pod;
 mod pool;
+mod program;
 mod route;
 mod rule;
 pub mod sysctl;
@@ -37,6 +38,7 @@ pub use neighbour::{Neighbour, NeighbourEntry, NeighbourFilter};
 pub use netlink::{Netlink, OpenError};
 pub use netns::{NetNs, NetNsError, NetNsId};
 pub use nix::errno::Errno;
+pub use program::{Direction, Program, ProgramError};
 pub use route::{NextHop, Route, RouteFilter, RouteKind, RouteProtocol, Scope, TableId};
 pub use rule::{Rule, RuleAction};
 

@@ -74,7 +74,7 @@ impl Netlink {
     }
 
     /// Commits a batch that stands for one operation: the first refusal is its error.
-    fn single(&self, batch: &mut Batch) -> Result<(), RequestError> {
+    pub(crate) fn single(&self, batch: &mut Batch) -> Result<(), RequestError> {
         match self.commit(batch)?.refused.into_iter().next() {
             None => Ok(()),
             Some((_, error)) => Err(error.into()),
@@ -230,7 +230,7 @@ impl Netlink {
         self.dump("policy rules", &Rule::list_request(family), |data| Rule::decode(data.payload))
     }
 
-    fn dump<T>(
+    pub(crate) fn dump<T>(
         &self,
         what: &'static str,
         request: &RouteNetlinkMessage,

@@ -109,10 +109,20 @@ impl Channel {
         what: &'static str,
         request: impl Fn(u32) -> Vec<u8>,
     ) -> Result<Option<Vec<Decoded>>, ChannelError> {
+        self.repeat(what, request, Self::read_answer)
+    }
+
+    /// Sends a question and reads its answer, again if that was disturbed (`EINTR`). `None` if there is no such thing.
+    pub(crate) fn repeat<T>(
+        &mut self,
+        what: &'static str,
+        request: impl Fn(u32) -> Vec<u8>,
+        mut read: impl FnMut(&mut Self) -> Result<T, Errno>,
+    ) -> Result<Option<T>, ChannelError> {
         for _ in 0..DUMP_TRIES {
             self.seq = self.seq.wrapping_add(1).max(1);
             self.send(&request(self.seq))?;
-            match self.read_answer() {
+            match read(self) {
                 Ok(answer) => return Ok(Some(answer)),
                 Err(Errno::ENOENT) => return Ok(None),
                 Err(Errno::EINTR) => {}
@@ -121,6 +131,17 @@ impl Channel {
             }
         }
         Err(ChannelError::Unstable { what, tries: DUMP_TRIES })
+    }
+
+    /// One datagram, waiting for it.
+    pub(crate) fn datagram(&mut self) -> Result<&[u8], Errno> {
+        loop {
+            match recv(self.socket.as_raw_fd(), &mut self.buffer, MsgFlags::empty()) {
+                Ok(n) => return Ok(self.buffer.get(..n).unwrap_or_default()),
+                Err(Errno::EINTR) => {}
+                Err(e) => return Err(e),
+            }
+        }
     }
 
     /// Reads up to the end of a dump, or one single object. `EINTR` if the picture is not consistent.

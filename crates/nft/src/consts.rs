@@ -19,6 +19,7 @@ pub const NFNL_BATCH_GENID: u16 = 1;
 pub const NFPROTO_UNSPEC: u8 = 0;
 pub const NFPROTO_INET: u8 = 1;
 pub const NFPROTO_IPV4: u8 = 2;
+pub const NFPROTO_ARP: u8 = 3;
 pub const NFPROTO_IPV6: u8 = 10;
 
 pub const NFT_MSG_NEWTABLE: u16 = 0;
@@ -72,6 +73,8 @@ pub const NFTA_RULE_POSITION: u16 = 6;
 pub const NFTA_RULE_USERDATA: u16 = 7;
 pub const NFTA_EXPR_NAME: u16 = 1;
 pub const NFTA_EXPR_DATA: u16 = 2;
+pub const NFTA_MATCH_NAME: u16 = 1;
+pub const NFTA_MATCH_INFO: u16 = 3;
 
 /// libnftnl's type of a comment in the user data of tables, chains and rules.
 pub const NFTNL_UDATA_COMMENT: u8 = 0;

@@ -4,7 +4,9 @@
 //! * [`Batch`]: a transaction under construction, every message tagged with the [`Item`] it is about;
 //! * [`request`] and [`decode`]: dumps and answers;
 //! * [`diff`]: the least edit that turns one list of rules into another;
-//! * [`set`]: what a set and its elements are in the kernel.
+//! * [`set`]: what a set and its elements are in the kernel;
+//! * [`ipset`]: the names of IP sets;
+//! * [`shared`]: what others have in the kernel, as far as their leftovers are removed.
 //!
 //! Bytes in, bytes out: no socket is opened here. Source of the formats: `linux/netfilter/nf_tables.h`, `linux/netlink.h`.
 
@@ -13,9 +15,11 @@ pub mod consts;
 pub mod decode;
 pub mod diff;
 mod expr;
+pub mod ipset;
 pub mod lower;
 pub mod request;
 pub mod set;
+pub mod shared;
 mod wire;
 
 pub use batch::{Batch, Item, Message, Part};

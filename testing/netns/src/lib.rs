@@ -5,8 +5,10 @@
 
 #![expect(clippy::panic, clippy::unwrap_used, reason = "failing loudly is what a test helper is for")]
 
+mod ip_set;
 mod isolated;
 mod node;
 
+pub use ip_set::ip_set;
 pub use isolated::isolated;
 pub use node::{Node, wire};

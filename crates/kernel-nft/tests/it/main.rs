@@ -11,5 +11,6 @@ mod lab;
 mod netns;
 mod packets;
 mod refused;
+mod shared;
 mod update;
 mod verdicts;
