@@ -1,7 +1,7 @@
 //! `tortie lab`'s arguments.
 
 use crate::kube::space::SpaceSpec;
-use crate::spec::{Cni, Datastore, FabricKind, LabSpec, MAX_NODES};
+use crate::spec::{Cni, Datastore, Encapsulation, FabricKind, Families, LabSpec, MAX_NODES, ProxyMode};
 use clap::builder::RangedU64ValueParser;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -76,10 +76,7 @@ pub(crate) enum Command {
     /// Run scenario files with real packets
     Run(RunArgs),
     /// What a pod's start, a policy's change and an idle agent cost here
-    Bench {
-        #[command(flatten)]
-        output: OutputArg,
-    },
+    Bench(BenchArgs),
     /// Print a kubeconfig for `kubectl` on this machine, of a lab with a Kubernetes API
     Kubeconfig,
     /// Check that a pod with the address of a removed one inherits none of its connections
@@ -89,7 +86,7 @@ pub(crate) enum Command {
     },
     /// Break something on purpose, or heal it
     Fault {
-        /// `kill-agent N`, `restart-agent N`, `kill-bird N`, `cut N`, `heal N`, `kill-store`
+        /// `kill-agent N`, `restart-agent N`, `kill-bird N`, `cut N`, `heal N`, `kill-store`, `restart-node N`
         #[arg(required = true, num_args = 1..=2, value_name = "FAULT")]
         fault: Vec<String>,
     },
@@ -146,6 +143,12 @@ pub(crate) struct ShapeArgs {
     /// How the nodes are joined
     #[arg(long, value_enum, default_value_t)]
     pub(crate) fabric: FabricKind,
+    /// How pods' packets travel between nodes
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) encapsulation: Encapsulation,
+    /// Address families of pods, Services and nodes
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) families: Families,
     /// Address pool of pods; repeat it for the other family (default: 10.65.0.0/16 and fd65::/64)
     #[arg(long = "pool", value_name = "CIDR", value_parser = tortie_scenario::parse_pool)]
     pub(crate) pools: Vec<Cidr>,
@@ -164,6 +167,12 @@ pub(crate) struct ShapeArgs {
     /// With --kubernetes: who gives pods their network
     #[arg(long, value_enum, default_value_t, requires = "kubernetes")]
     pub(crate) cni: Cni,
+    /// With --kubernetes: how kube-proxy makes Services
+    #[arg(long, value_enum, default_value_t, requires = "kubernetes")]
+    pub(crate) kube_proxy: ProxyMode,
+    /// With --kubernetes and --cni none: without our kinds and objects, as a cluster is before anything is installed
+    #[arg(long, requires = "kubernetes")]
+    pub(crate) bare: bool,
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -173,6 +182,9 @@ pub(crate) struct UpArgs {
     pub(crate) nodes: usize,
     #[command(flatten)]
     pub(crate) shape: ShapeArgs,
+    /// Stay, and take the lab down when standard input ends, or this command does
+    #[arg(long)]
+    pub(crate) tied: bool,
     /// Only the fabric: no agents and no BIRD
     #[arg(long, hide = true)]
     pub(crate) without_agents: bool,
@@ -231,6 +243,24 @@ pub(crate) struct MatrixArgs {
     /// A table for each port
     #[arg(long)]
     pub(crate) ports: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArg,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct BenchArgs {
+    /// In labs of its own with real nodes, in turns with the CNI project's bridge
+    #[arg(long)]
+    pub(crate) kubernetes: bool,
+    /// With --kubernetes: how often each network gets a cluster
+    #[arg(long, requires = "kubernetes", value_parser = RangedU64ValueParser::<usize>::new().range(1..=100))]
+    pub(crate) rounds: Option<usize>,
+    /// With --kubernetes: as little as shows that it works
+    #[arg(long, requires = "kubernetes")]
+    pub(crate) short: bool,
+    /// With --kubernetes: the CNI plugin (default: `tortie-cni` beside this executable)
+    #[arg(long, requires = "kubernetes", value_name = "PATH")]
+    pub(crate) cni_bin: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) output: OutputArg,
 }

@@ -3,6 +3,13 @@
 //! Runs inside the supervisor, where the namespaces are. Every row says how often it was measured; a row that has a
 //! bound measured it in the same run, in turns.
 
+mod cluster;
+pub(crate) mod kubernetes;
+mod knocking;
+pub(crate) mod plan;
+mod processes;
+pub(crate) mod report;
+
 use crate::cni::{Container, Verb};
 use crate::fabric;
 use crate::lab::Lab;
@@ -12,6 +19,7 @@ use crate::process::State;
 use crate::sandbox::NETNS_DIR;
 use crate::supervisor::Sink;
 use crate::{objects, seed};
+use processes::{cpu, resident};
 use anyhow::{Context as _, anyhow, ensure};
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
@@ -281,21 +289,6 @@ async fn raw_attach(node: &Node, n: usize) -> anyhow::Result<Duration> {
     })
     .await
     .map_err(|e| anyhow!("{e}"))?
-}
-
-/// Seconds of CPU that a process has used.
-fn cpu(pid: u32) -> anyhow::Result<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
-    let ticks = |i: usize| fields.get(i).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0);
-    Ok((ticks(11) + ticks(12)) / 100.0)
-}
-
-/// Resident memory of a process in MB.
-fn resident(pid: u32) -> anyhow::Result<f64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    Ok(line.split_whitespace().next().unwrap_or_default().parse::<f64>()? / 1024.0)
 }
 
 /// Datagrams that carry the time at which they were sent, and the times of those that arrived.

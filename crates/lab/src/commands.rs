@@ -1,6 +1,7 @@
 //! The commands of `tortie lab`: each a short-lived process outside the sandbox that asks the supervisor.
 
 mod bench;
+mod bench_kubernetes;
 mod exec;
 mod fault;
 mod info;
@@ -75,7 +76,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             | Command::Apply { .. }
             | Command::Delete { .. }
             | Command::Matrix(_)
-            | Command::Bench { .. }
+            | Command::Bench(_)
     );
     if long {
         interrupts.watch(terminal)?;
@@ -95,7 +96,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Command::Matrix(args) => matrix::matrix(&context()?, &args),
         Command::Run(args) => run::run(&context()?, &args),
-        Command::Bench { output } => bench::bench(&context()?, output.output),
+        Command::Bench(args) => bench::bench(&context()?, &args),
         Command::Kubeconfig => info::kubeconfig(&context()?),
         Command::Reuse { output } => bench::reuse(&context()?, output.output),
         Command::Fault { fault } => fault::fault(&context()?, &fault),

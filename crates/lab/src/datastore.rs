@@ -56,11 +56,15 @@ impl Datastore {
         };
         for node in &plan.nodes {
             if spec.kubelets.is_some() {
-                let ranges = network::node_ranges(node.number);
+                let mut ranges = network::node_ranges(node.number);
+                ranges.retain(|r| spec.families.has(r.family()));
                 control.client.expect_node(&node.name, &ranges).await?;
             } else {
-                control.client.register_node(node).await?;
+                control.client.register_node(node, spec.families).await?;
             }
+        }
+        if spec.kubelets.as_ref().is_some_and(|k| k.bare) {
+            return Ok(());
         }
         // Some of it the API server makes itself.
         for (path, object) in &seeds {
@@ -133,7 +137,9 @@ async fn kubernetes(spec: &LabSpec, part: &Path, plan: &Plan, home: NetNs) -> an
         state: Path::new(STATE_DIR).join("kubernetes"),
         dir: part.to_owned(),
         netns: home,
-        addresses: Family::ALL.map(|f| plan.home.host(f, HOME).addr).to_vec(),
+        addresses: spec.families.all().map(|f| plan.home.host(f, HOME).addr).collect(),
+        families: spec.families,
+        bare: spec.kubelets.as_ref().is_some_and(|k| k.bare),
         kubelets: match spec.kubelets {
             Some(_) => plan.nodes.iter().map(|n| n.name.clone()).collect(),
             None => Vec::new(),

@@ -75,7 +75,7 @@ impl Node {
                 Ok(status) => {
                     let down: Vec<&str> =
                         status.bgp.iter().filter(|s| s.state != "up").map(|s| s.name.as_str()).collect();
-                    if status.ready && down.is_empty() && !status.bgp.is_empty() {
+                    if status.ready && down.is_empty() && (!self.speaks_bgp() || !status.bgp.is_empty()) {
                         return Ok(());
                     }
                     if down.is_empty() {

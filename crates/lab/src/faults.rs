@@ -19,6 +19,9 @@ impl Lab {
                 agent.resume().await;
                 Ok(format!("the agent of node{n} was killed and starts again"))
             }
+            Fault::KillBird(n) if !self.node(&n.to_string())?.speaks_bgp() => {
+                Ok(format!("node{n} has no BIRD that could be killed: the lab is without BGP"))
+            }
             Fault::KillBird(n) => {
                 self.node(&n.to_string())?.bird()?.kill(false).await;
                 Ok(format!("BIRD of node{n} was killed and starts again"))
@@ -34,6 +37,10 @@ impl Lab {
             Fault::KillStore => {
                 self.store.process.kill(false).await;
                 Ok("the store was killed and starts again".to_owned())
+            }
+            Fault::RestartNode(n) => {
+                self.lose_power(n).await?;
+                Ok(format!("node{n} lost all that it did not have on a disk, and starts again"))
             }
         }
     }

@@ -15,4 +15,5 @@ pub(crate) mod network;
 pub(crate) mod node;
 pub(crate) mod objects;
 pub(crate) mod pods;
+pub(crate) mod power;
 pub(crate) mod space;

@@ -14,9 +14,9 @@ use crate::outside::OutsideHost;
 use crate::pods::{PodName, PodRow, Pods, name_of};
 use crate::process::{Process, State};
 use crate::request::{LabStatus, NodeRow, PodArgs, ProcessStatus, Request};
-use crate::router;
-use crate::spec::{Cni, LabSpec};
+use crate::spec::{Cni, Encapsulation, LabSpec};
 use crate::supervisor::Sink;
+use crate::{guard, router, routes};
 use anyhow::{Context as _, bail};
 use futures_util::future::join_all;
 use serde_json::Value;
@@ -24,6 +24,7 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::{Mutex, Notify};
+use tortie_net::Cidr;
 use tortie_probe::Listeners;
 use tortie_scenario::Pod as Wish;
 
@@ -94,14 +95,15 @@ impl Lab {
         lab.add_world().await?;
         if lab.spec.agents {
             sink.progress("router, agents and BIRD").await;
-            lab.start_router().await?;
+            lab.lead_to_pods().await?;
             let starts = lab.nodes.iter().map(|n| n.start());
             join_all(starts).await.into_iter().collect::<anyhow::Result<()>>()?;
-            sink.progress("waiting for BGP sessions").await;
+            let what = if lab.spec.encapsulation == Encapsulation::None { "BGP sessions" } else { "tunnels" };
+            sink.progress(format!("waiting for {what}")).await;
             lab.wait_ready().await?;
         } else if lab.spec.kubelets.as_ref().is_some_and(|k| k.cni == Cni::None) {
             // Whoever installs a network finds the peers that the datastore names.
-            lab.start_router().await?;
+            lab.lead_to_pods().await?;
         }
         lab.wait_kubelets(sink).await?;
         Ok(lab)
@@ -118,6 +120,25 @@ impl Lab {
         sink.progress("waiting for kubelets").await;
         let waits = self.nodes.iter().map(|n| control.client.wait_node(n.name()));
         join_all(waits).await.into_iter().collect()
+    }
+
+    /// Gives the router the way to pods: by BGP, or by a table that follows the blocks.
+    async fn lead_to_pods(&mut self) -> anyhow::Result<()> {
+        if self.spec.encapsulation == Encapsulation::None {
+            return self.start_router().await;
+        }
+        self.forbid_pods(&self.spec.pools).await?;
+        routes::spawn(Arc::clone(&self.fabric), self.store.records.clone());
+        Ok(())
+    }
+
+    /// Has the fabric drop packets between pods, where they are to be in tunnels.
+    pub(crate) async fn forbid_pods(&self, pools: &[Cidr]) -> anyhow::Result<()> {
+        if self.spec.encapsulation == Encapsulation::None {
+            return Ok(());
+        }
+        let (fabric, pools) = (Arc::clone(&self.fabric), pools.to_vec());
+        tokio::task::spawn_blocking(move || guard::forbid_pods(&fabric, &pools)).await?
     }
 
     async fn start_router(&mut self) -> anyhow::Result<()> {
@@ -229,6 +250,7 @@ impl Lab {
                 Ok(Value::Null)
             }
             Request::Bench => Ok(serde_json::to_value(self.bench(sink).await?)?),
+            Request::Measure { measure } => Ok(serde_json::to_value(self.measure(&measure, sink).await?)?),
             Request::Reuse => Ok(serde_json::to_value(self.reuse(sink).await?)?),
             Request::Fault { fault } => Ok(self.fault(fault.parse()?).await?.into()),
             other => bail!("{other:?} changes nothing"),

@@ -5,7 +5,7 @@ use crate::fabric::NodeNet;
 use crate::kube::space::SpaceSpec;
 use crate::process::{Process, ProcessSpec, State};
 use crate::sandbox::{ARG0, SELF};
-use crate::spec::{Datastore, LabSpec};
+use crate::spec::{Datastore, Encapsulation, LabSpec};
 use anyhow::{Context as _, anyhow, bail};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use tokio::net::UnixStream;
 use tokio::sync::OnceCell;
 use tortie_agent_api::{NodeStatus, Request, Response};
 use tortie_kernel_net::NetNs;
+use tortie_net::Family;
 
 /// How long BIRD waits for the agent's configuration before it starts with next to nothing.
 const CONFIG_PATIENCE: Duration = Duration::from_secs(1);
@@ -27,6 +28,8 @@ pub(crate) struct Node {
     env: Vec<(String, String)>,
     agent: OnceCell<Process>,
     bird: OnceCell<Process>,
+    /// Routes are learnt by BGP.
+    bgp: bool,
     /// The node's own namespaces, if it has any beside its network.
     pub(crate) space: OnceCell<SpaceSpec>,
 }
@@ -52,6 +55,7 @@ impl Node {
             env,
             agent: OnceCell::new(),
             bird: OnceCell::new(),
+            bgp: spec.encapsulation == Encapsulation::None,
             space: OnceCell::new(),
         })
     }
@@ -103,6 +107,9 @@ impl Node {
         };
         let agent = Process::start(agent).await?;
         self.agent.set(agent).map_err(|_| anyhow!("{} was started twice", self.name()))?;
+        if !self.bgp {
+            return Ok(());
+        }
         let config = self.dir.join("run/bird.cfg");
         wait_for_config(&config, self.addresses()[0]).await?;
         let bird = bird(&format!("BIRD of {}", self.name()), &self.dir, &self.netns);
@@ -110,12 +117,19 @@ impl Node {
         self.bird.set(bird).map_err(|_| anyhow!("{} was started twice", self.name()))
     }
 
+    /// True if routes are learnt by BGP.
+    pub(crate) fn speaks_bgp(&self) -> bool {
+        self.bgp
+    }
+
     pub(crate) fn agent(&self) -> anyhow::Result<&Process> {
         self.agent.get().ok_or_else(|| anyhow!("{} has no agent: the lab is a bare fabric", self.name()))
     }
 
     pub(crate) fn bird(&self) -> anyhow::Result<&Process> {
-        self.bird.get().ok_or_else(|| anyhow!("{} has no BIRD: the lab is a bare fabric", self.name()))
+        self.bird
+            .get()
+            .ok_or_else(|| anyhow!("{} has no BIRD: the lab is a bare fabric, or without BGP", self.name()))
     }
 
     /// True if the agent is meant to run.
@@ -176,7 +190,14 @@ pub(crate) enum StoreAddress {
 fn environment(net: &NodeNet, dir: &Path, spec: &LabSpec, store: &StoreAddress) -> Vec<(String, String)> {
     let run = dir.join("run");
     let path = |p: &Path| p.display().to_string();
-    let [v4, v6] = net.addresses.map(|a| a.to_string());
+    let [v4, v6] = net.addresses.map(|a| {
+        let has = spec.families.has(Family::of(a.addr));
+        if has { a.to_string() } else { "none".to_owned() }
+    });
+    let backend = match spec.encapsulation {
+        Encapsulation::None => "bird",
+        Encapsulation::Vxlan => "vxlan",
+    };
     let mut env = vec![
         ("NODENAME", net.name.clone()),
         ("TORTIE_RUN_DIR", path(&run)),
@@ -184,6 +205,7 @@ fn environment(net: &NodeNet, dir: &Path, spec: &LabSpec, store: &StoreAddress) 
         ("TORTIE_BIRD_CONFIG", path(&run.join("bird.cfg"))),
         ("IP", v4),
         ("IP6", v6),
+        ("CALICO_NETWORKING_BACKEND", backend.to_owned()),
         // Nodes of the lab have no policy of their own that could let pods in again.
         ("FELIX_DEFAULTENDPOINTTOHOSTACTION", "Accept".to_owned()),
         ("FELIX_HEALTHENABLED", "true".to_owned()),

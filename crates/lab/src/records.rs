@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 use tortie_scenario::ObjectId;
-use tortie_store::{Entry, Op, Precondition, Store, StoreError};
+use tortie_store::{Entry, Op, Precondition, Store, StoreError, Watch};
 
 /// How often a lost compare-and-swap is tried again.
 const TRIES: usize = 32;
@@ -86,6 +86,11 @@ impl Records {
             }
         };
         Ok((list.entries, list.revision))
+    }
+
+    /// What happens below a prefix after a revision.
+    pub(crate) async fn watch(&self, prefix: &str, revision: u64) -> Result<Box<dyn Watch>, StoreError> {
+        self.store.watch(prefix, revision).await
     }
 
     /// The datastore's revision now.

@@ -1,5 +1,6 @@
 //! Requests of commands to the supervisor, and the shapes of its answers.
 
+use crate::bench::kubernetes::Measure;
 use crate::run::{RunOptions, ScenarioText};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -60,6 +61,11 @@ pub(crate) enum Request {
     },
     /// [`crate::bench::Row`]s.
     Bench,
+    /// [`crate::bench::kubernetes::Samples`], on real nodes.
+    Measure {
+        /// Of what.
+        measure: Measure,
+    },
     /// [`crate::bench::Row`]s: the kinds of connections that are not inherited.
     Reuse,
     /// Break or heal something.

@@ -236,7 +236,7 @@ impl Lab {
         let mut result = StepResult::default();
         let (mut sent, mut probes) = (Vec::new(), Vec::new());
         for (index, probe) in step.probes.iter().enumerate() {
-            if !probe.expected.is_sent() || !speakable(probe) {
+            if !probe.expected.is_sent() || !speakable(probe) || cast.is_disguised(probe) {
                 result.skipped += 1;
                 continue;
             }

@@ -1,8 +1,8 @@
 //! What a new lab's datastore holds: nodes, pools, tiers, and the sessions with the router. Pure.
 
 use crate::fabric::{AS_NUMBER, NodeNet, Plan};
-use crate::spec::LabSpec;
-use serde_json::{Value, json};
+use crate::spec::{Encapsulation, Families, LabSpec};
+use serde_json::{Map, Value, json};
 use tortie_api::{k8s, v3};
 use tortie_net::{Cidr, Family};
 
@@ -17,10 +17,11 @@ pub(crate) fn objects(plan: &Plan, spec: &LabSpec) -> Vec<(String, Value)> {
         &json!({"clusterType": "tortie-lab", "datastoreReady": true}),
     )];
     all.extend(tortie_scenario::seed());
-    all.extend(pools(&spec.pools));
-    all.extend(plan.nodes.iter().map(node));
-    for (index, segment) in plan.segments.iter().enumerate() {
-        for family in Family::ALL {
+    all.extend(pools(&spec.pools, spec.encapsulation));
+    all.extend(plan.nodes.iter().map(|n| node(n, spec.families)));
+    let peers = if spec.encapsulation == Encapsulation::None { plan.segments.as_slice() } else { &[] };
+    for (index, segment) in peers.iter().enumerate() {
+        for family in spec.families.all() {
             let selector = format!("{SEGMENT_LABEL} == '{}'", index + 1);
             let peer = json!({
                 "nodeSelector": selector,
@@ -38,7 +39,7 @@ pub(crate) fn objects(plan: &Plan, spec: &LabSpec) -> Vec<(String, Value)> {
 }
 
 /// Pools under names of their own.
-pub(crate) fn pools(cidrs: &[Cidr]) -> Vec<(String, Value)> {
+pub(crate) fn pools(cidrs: &[Cidr], encapsulation: Encapsulation) -> Vec<(String, Value)> {
     cidrs
         .iter()
         .enumerate()
@@ -50,7 +51,7 @@ pub(crate) fn pools(cidrs: &[Cidr]) -> Vec<(String, Value)> {
                 "cidr": cidr,
                 "blockSize": if cidr.family() == Family::V4 { 26 } else { 122 },
                 "ipipMode": "Never",
-                "vxlanMode": "Never",
+                "vxlanMode": if encapsulation == Encapsulation::Vxlan { "Always" } else { "Never" },
                 // Hosts outside see pods by their own addresses: the router knows the way.
                 "natOutgoing": false,
                 "nodeSelector": "all()",
@@ -61,13 +62,13 @@ pub(crate) fn pools(cidrs: &[Cidr]) -> Vec<(String, Value)> {
         .collect()
 }
 
-fn node(node: &NodeNet) -> (String, Value) {
-    let [v4, v6] = node.addresses;
-    let address = |addr: String| json!({"address": addr, "type": "CalicoNodeIP"});
-    let spec = json!({
-        "addresses": [address(v4.to_string()), address(v6.to_string())],
-        "bgp": {"ipv4Address": v4.to_string(), "ipv6Address": v6.to_string()},
-    });
+fn node(node: &NodeNet, families: Families) -> (String, Value) {
+    let own = node.addresses.iter().filter(|a| families.has(Family::of(a.addr)));
+    let all: Vec<Value> =
+        own.clone().map(|a| json!({"address": a.to_string(), "type": "CalicoNodeIP"})).collect();
+    let bgp: Map<String, Value> =
+        own.map(|a| (format!("{}Address", Family::of(a.addr)), a.to_string().into())).collect();
+    let spec = json!({"addresses": all, "bgp": bgp});
     let (path, mut object) = calico("Node", &node.name, &spec);
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         let labels = json!({
@@ -144,8 +145,10 @@ mod tests {
     fn several_pools_of_a_family_have_several_names() {
         let cidrs: Vec<Cidr> =
             ["10.0.0.0/24", "10.0.1.0/24", "fd00::/64"].iter().map(|c| c.parse().unwrap()).collect();
-        let names: Vec<String> =
-            pools(&cidrs).iter().map(|(_, o)| o["metadata"]["name"].as_str().unwrap().to_owned()).collect();
+        let names: Vec<String> = pools(&cidrs, Encapsulation::None)
+            .iter()
+            .map(|(_, o)| o["metadata"]["name"].as_str().unwrap().to_owned())
+            .collect();
         assert_eq!(names, ["default-ipv4-ippool", "default-ipv4-ippool-2", "default-ipv6-ippool"]);
     }
 }

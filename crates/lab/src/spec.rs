@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
-use tortie_net::Cidr;
+use tortie_net::{Cidr, Family};
 
 /// Most nodes of one lab: node numbers are the last octet of addresses.
 pub(crate) const MAX_NODES: usize = 200;
@@ -34,12 +35,85 @@ pub(crate) enum Cni {
     None,
 }
 
+/// How pods' packets travel between nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Encapsulation {
+    /// As they are: nodes and router learn routes by BGP.
+    #[default]
+    None,
+    /// In VXLAN, without BGP: the fabric drops what it sees of one pod to another.
+    Vxlan,
+}
+
+/// Address families of pods, Services and nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Families {
+    /// Both.
+    #[default]
+    Dual,
+    /// IPv4 alone.
+    Ipv4,
+    /// IPv6 alone.
+    Ipv6,
+}
+
+impl Families {
+    /// In the order in which Kubernetes names them: IPv4 first.
+    pub(crate) fn all(self) -> impl Iterator<Item = Family> {
+        Family::ALL.into_iter().filter(move |f| self.has(*f))
+    }
+
+    pub(crate) fn has(self, family: Family) -> bool {
+        match self {
+            Self::Dual => true,
+            Self::Ipv4 => family == Family::V4,
+            Self::Ipv6 => family == Family::V6,
+        }
+    }
+
+    /// Those of some addresses that are of these families.
+    pub(crate) fn of(self, addresses: impl IntoIterator<Item = IpAddr>) -> Vec<IpAddr> {
+        addresses.into_iter().filter(|a| self.has(Family::of(*a))).collect()
+    }
+
+    /// Those of some texts that are ranges or addresses of these families.
+    pub(crate) fn texts(self, all: &[&'static str]) -> Vec<&'static str> {
+        let is_v6 = |text: &str| text.contains(':');
+        let family = |text: &str| if is_v6(text) { Family::V6 } else { Family::V4 };
+        all.iter().copied().filter(|text| self.has(family(text))).collect()
+    }
+}
+
+/// How kube-proxy makes Services.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ProxyMode {
+    #[default]
+    Nftables,
+    Iptables,
+}
+
+impl ProxyMode {
+    /// The word of kube-proxy's configuration.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Nftables => "nftables",
+            Self::Iptables => "iptables",
+        }
+    }
+}
+
 /// What real nodes are to be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Kubelets {
     /// Without controller manager, scheduler and kube-proxy: pods name their node.
     pub(crate) lean: bool,
     pub(crate) cni: Cni,
+    pub(crate) proxy: ProxyMode,
+    /// Without our kinds and objects, as a cluster is before anything is installed.
+    pub(crate) bare: bool,
     /// The unpacked images.
     pub(crate) images: PathBuf,
 }
@@ -85,6 +159,10 @@ pub(crate) struct LabSpec {
     pub(crate) nodes: usize,
     pub(crate) datastore: Datastore,
     pub(crate) fabric: FabricKind,
+    #[serde(default)]
+    pub(crate) encapsulation: Encapsulation,
+    #[serde(default)]
+    pub(crate) families: Families,
     /// Address pools of pods.
     pub(crate) pools: Vec<Cidr>,
     /// The CNI plugin to execute.
@@ -108,8 +186,8 @@ impl LabSpec {
     pub(crate) const DEFAULT_NAME: &str = "lab";
 
     /// The lab's own pools.
-    pub(crate) fn default_pools() -> Vec<Cidr> {
-        ["10.65.0.0/16", "fd65::/64"].iter().filter_map(|p| p.parse().ok()).collect()
+    pub(crate) fn default_pools(families: Families) -> Vec<Cidr> {
+        families.texts(&["10.65.0.0/16", "fd65::/64"]).iter().filter_map(|p| p.parse().ok()).collect()
     }
 
     /// What differs from another shape, in words; `None` if a lab of one shape serves as the other.
@@ -119,13 +197,19 @@ impl LabSpec {
             |s: &Self| s.agent_env.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(" ");
         let kubelets = |s: &Self| match &s.kubelets {
             None => "no".to_owned(),
-            Some(k) => format!("{:?}{}", k.cni, if k.lean { ", lean" } else { "" }),
+            Some(k) => {
+                let words = [(k.lean, ", lean"), (k.bare, ", bare")];
+                let words: String = words.into_iter().filter(|(is, _)| *is).map(|(_, word)| word).collect();
+                format!("{:?}, {}{words}", k.cni, k.proxy.as_str())
+            }
         };
         let facts = [
             ("--nodes", self.nodes.to_string(), wanted.nodes.to_string()),
             ("--datastore", self.datastore.to_string(), wanted.datastore.to_string()),
             ("--kubernetes", kubelets(self), kubelets(wanted)),
             ("--fabric", self.fabric.to_string(), wanted.fabric.to_string()),
+            ("--encapsulation", format!("{:?}", self.encapsulation), format!("{:?}", wanted.encapsulation)),
+            ("--families", format!("{:?}", self.families), format!("{:?}", wanted.families)),
             ("--pool", pools(self), pools(wanted)),
             ("--agent-env", env(self), env(wanted)),
         ];
@@ -150,7 +234,9 @@ pub(crate) mod tests {
             nodes: 3,
             datastore: Datastore::Embedded,
             fabric: FabricKind::Routed,
-            pools: LabSpec::default_pools(),
+            encapsulation: Encapsulation::None,
+            families: Families::Dual,
+            pools: LabSpec::default_pools(Families::Dual),
             cni_bin: "/cni".into(),
             agent_env: vec![],
             agents: true,

@@ -18,12 +18,14 @@ pub enum Fault {
     Heal(usize),
     /// SIGKILL; the store is started again at once.
     KillStore,
+    /// The node loses its power and starts again.
+    RestartNode(usize),
 }
 
 /// Text that is no fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{text:?} is no fault: expected kill-agent N, restart-agent N, kill-bird N, cut N, heal N or kill-store"
+    "{text:?} is no fault: expected kill-agent N, restart-agent N, kill-bird N, cut N, heal N, kill-store or restart-node N"
 )]
 pub struct FaultParseError {
     text: String,
@@ -33,9 +35,12 @@ impl Fault {
     /// The node it happens to.
     pub fn node(self) -> Option<usize> {
         match self {
-            Self::KillAgent(n) | Self::RestartAgent(n) | Self::KillBird(n) | Self::Cut(n) | Self::Heal(n) => {
-                Some(n)
-            }
+            Self::KillAgent(n)
+            | Self::RestartAgent(n)
+            | Self::KillBird(n)
+            | Self::Cut(n)
+            | Self::Heal(n)
+            | Self::RestartNode(n) => Some(n),
             Self::KillStore => None,
         }
     }
@@ -56,6 +61,7 @@ impl FromStr for Fault {
             ["cut", n] => Self::Cut(number(n)?),
             ["heal", n] => Self::Heal(number(n)?),
             ["kill-store"] => Self::KillStore,
+            ["restart-node", n] => Self::RestartNode(number(n)?),
             _ => return Err(err()),
         })
     }
@@ -70,6 +76,7 @@ impl fmt::Display for Fault {
             Self::Cut(n) => write!(f, "cut {n}"),
             Self::Heal(n) => write!(f, "heal {n}"),
             Self::KillStore => f.write_str("kill-store"),
+            Self::RestartNode(n) => write!(f, "restart-node {n}"),
         }
     }
 }

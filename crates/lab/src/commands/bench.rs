@@ -1,7 +1,7 @@
 //! `tortie lab bench` and `tortie lab reuse`.
 
 use super::Context;
-use crate::args::Output;
+use crate::args::{BenchArgs, Output};
 use crate::bench::{Row, table as render};
 use crate::request::Request;
 use crate::table;
@@ -19,8 +19,11 @@ pub(super) fn reuse(context: &Context, output: Output) -> anyhow::Result<ExitCod
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) fn bench(context: &Context, output: Output) -> anyhow::Result<ExitCode> {
+pub(super) fn bench(context: &Context, args: &BenchArgs) -> anyhow::Result<ExitCode> {
+    if args.kubernetes {
+        return super::bench_kubernetes::bench(context, args);
+    }
     let rows: Vec<Row> = context.ask(&Request::Bench)?;
-    table::emit(output, &rows, |rows| render(rows))?;
+    table::emit(args.output.output, &rows, |rows| render(rows))?;
     Ok(ExitCode::SUCCESS)
 }

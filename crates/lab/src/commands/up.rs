@@ -23,7 +23,11 @@ const DOWN_PATIENCE: Duration = Duration::from_secs(15);
 
 /// The shape that a command asks for.
 pub(crate) fn shape(dir: &LabDir, nodes: usize, args: &ShapeArgs) -> anyhow::Result<LabSpec> {
-    let pools = if args.pools.is_empty() { LabSpec::default_pools() } else { args.pools.clone() };
+    let pools =
+        if args.pools.is_empty() { LabSpec::default_pools(args.families) } else { args.pools.clone() };
+    if let Some(pool) = pools.iter().find(|p| !args.families.has(p.family())) {
+        bail!("--pool {pool} is of no family of this lab: change --families");
+    }
     let wrong: Vec<String> = check_pools(&pools).iter().map(|(_, error)| error.to_string()).collect();
     if !wrong.is_empty() {
         bail!("{}", wrong.join("\n  "));
@@ -36,6 +40,8 @@ pub(crate) fn shape(dir: &LabDir, nodes: usize, args: &ShapeArgs) -> anyhow::Res
         nodes,
         datastore,
         fabric: args.fabric,
+        encapsulation: args.encapsulation,
+        families: args.families,
         pools,
         cni_bin: cni_bin(args.cni_bin.as_deref())?,
         agent_env: args.agent_env.clone(),
@@ -71,10 +77,9 @@ pub(crate) fn up(context: &Context, args: &UpArgs) -> anyhow::Result<ExitCode> {
     }
     let mut spec = shape(&context.dir, args.nodes, &shape_args)?;
     spec.agents &= !args.without_agents;
+    spec.tied = args.tied;
     let started = Instant::now();
-    if bring_up(context, &spec)?.is_none() {
-        return already_up(context, &spec);
-    }
+    let Some(_channel) = bring_up(context, &spec)? else { return already_up(context, &spec) };
     Terminal::print(&format!(
         "lab {:?} is up: {} node{}, {} fabric, {} datastore ({:.1} s)",
         spec.name,
@@ -84,12 +89,19 @@ pub(crate) fn up(context: &Context, args: &UpArgs) -> anyhow::Result<ExitCode> {
         spec.datastore,
         started.elapsed().as_secs_f64()
     ));
+    if args.tied {
+        // The lab goes with the channel.
+        std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).context("cannot read standard input")?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
 /// What real nodes need of this machine, or all that it lacks.
 fn kubelets(args: &ShapeArgs) -> anyhow::Result<Kubelets> {
     let mut problems = space::obstacles();
+    if args.bare && args.cni != Cni::None {
+        bail!("--bare is for clusters in which something is to be installed: it needs --cni none");
+    }
     for program in ["containerd", "runc", "cp"] {
         if !binaries::in_path(program) {
             problems.push(format!(
@@ -105,7 +117,9 @@ fn kubelets(args: &ShapeArgs) -> anyhow::Result<Kubelets> {
         problems.extend(binaries::directory(program).err().map(|e| format!("{e:#}")));
     }
     match binaries::images() {
-        Ok(images) if problems.is_empty() => Ok(Kubelets { lean: args.lean, cni: args.cni, images }),
+        Ok(images) if problems.is_empty() => {
+            Ok(Kubelets { lean: args.lean, cni: args.cni, proxy: args.kube_proxy, bare: args.bare, images })
+        }
         images => {
             problems.extend(images.err().map(|e| format!("{e:#}")));
             bail!("real nodes cannot run here:\n  {}", problems.join("\n  "))
@@ -158,7 +172,7 @@ pub(crate) fn bring_up(context: &Context, spec: &LabSpec) -> anyhow::Result<Opti
     match outcome {
         Ok(channel) => {
             if spec.tied {
-                context.interrupts.hold(&context.dir, &channel, "the scenarios were")?;
+                context.interrupts.hold(&context.dir, &channel, "the lab was")?;
             } else {
                 context.interrupts.leave(&context.dir);
             }

@@ -7,7 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
-use tortie_kernel_net::{Address, LinkChange, NetNs, Netlink, NewLink, NewLinkKind, Route, VethPeer, sysctl};
+use tortie_kernel_net::{
+    Address, LinkChange, NetNs, Netlink, NewLink, NewLinkKind, Route, RouteFilter, RouteProtocol, VethPeer,
+    sysctl,
+};
 use tortie_net::{Cidr, Family, Mac};
 
 /// The bridge of a segment.
@@ -98,6 +101,10 @@ impl Fabric {
         self.plan.nodes.iter().zip(&self.nodes)
     }
 
+    pub(crate) fn segments(&self) -> impl Iterator<Item = (&str, &NetNs)> {
+        self.plan.segments.iter().map(|s| s.name).zip(&self.segments)
+    }
+
     /// Names of namespaces that are no nodes.
     pub(crate) fn places(&self) -> Vec<String> {
         let fixed = ["router"]
@@ -165,6 +172,26 @@ impl Fabric {
         } else {
             cut.insert(node.name.clone())
         };
+        Ok(())
+    }
+
+    /// Takes from a node's namespace what others have put there: interfaces, and routes of daemons. Blocks.
+    pub(crate) fn clear(node: &NetNs) -> anyhow::Result<()> {
+        let netlink = Netlink::open_in(node)?;
+        for link in netlink.links()?.into_iter().filter(|l| !l.is_loopback() && l.name != UPLINK) {
+            match netlink.delete_link(link.index) {
+                // The other end of one that is gone.
+                Err(e) if e.is_missing() => {}
+                removed => removed.with_context(|| format!("cannot remove {}", link.name))?,
+            }
+        }
+        for protocol in [RouteProtocol::BIRD, RouteProtocol::CALICO] {
+            for route in netlink.routes(RouteFilter { protocol: Some(protocol), ..RouteFilter::default() })? {
+                netlink
+                    .delete_route(&route)
+                    .with_context(|| format!("cannot remove the route to {}", route.dst))?;
+            }
+        }
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use super::access::{User, token_file, write_secret};
 use super::certs::Certificates;
 use crate::node::last_lines;
 use crate::process::{Process, ProcessSpec};
+use crate::spec::Families;
 use anyhow::{Context as _, anyhow};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -34,6 +35,7 @@ pub(crate) struct Plan {
     pub(crate) netns: NetNs,
     /// The first one is told to everybody.
     pub(crate) addresses: Vec<IpAddr>,
+    pub(crate) families: Families,
     /// Without admission plugins that wait for a controller manager.
     pub(crate) lean: bool,
 }
@@ -128,7 +130,7 @@ fn arguments(plan: &Plan, advertised: IpAddr) -> Vec<String> {
         flag("service-account-issuer", "https://kubernetes.default.svc.cluster.local"),
         flag("service-account-key-file", &file("account.pub")),
         flag("service-account-signing-key-file", &file("account.key")),
-        flag("service-cluster-ip-range", &SERVICE_RANGES.join(",")),
+        flag("service-cluster-ip-range", &plan.families.texts(&SERVICE_RANGES).join(",")),
         flag("authorization-mode", "Node,RBAC"),
         flag("allow-privileged", "true"),
         flag("kubelet-preferred-address-types", "InternalIP"),

@@ -7,6 +7,7 @@ use super::forward;
 use crate::datastore::start_etcd;
 use crate::dirs::LabDir;
 use crate::process::{Process, ProcessSpec};
+use crate::spec::Families;
 use anyhow::{Context as _, bail};
 use futures_util::future::try_join_all;
 use serde_json::Value;
@@ -39,6 +40,9 @@ pub(crate) struct Plan {
     pub(crate) dir: PathBuf,
     pub(crate) netns: NetNs,
     pub(crate) addresses: Vec<IpAddr>,
+    pub(crate) families: Families,
+    /// Without our kinds.
+    pub(crate) bare: bool,
     /// Names of nodes that have a kubelet.
     pub(crate) kubelets: Vec<String>,
     /// Without controller manager and scheduler.
@@ -103,6 +107,7 @@ impl ControlPlane {
             logs: plan.dir.clone(),
             netns: plan.netns.clone(),
             addresses: plan.addresses.clone(),
+            families: plan.families,
             lean: plan.lean,
         };
         let all: Vec<User> = users.all().cloned().collect();
@@ -112,6 +117,9 @@ impl ControlPlane {
         let mut control = Self { etcd, server, client, managers: Vec::new(), lab: plan.lab.clone(), users };
         if !plan.lean {
             control.start_managers(plan).await?;
+        }
+        if plan.bare {
+            return Ok(control);
         }
         control.define_kinds().await.context("the API server does not take the definitions of our kinds")?;
         Ok(control)
@@ -163,7 +171,7 @@ impl ControlPlane {
     }
 
     async fn start_managers(&mut self, plan: &Plan) -> anyhow::Result<()> {
-        let services = SERVICE_RANGES.join(",");
+        let services = plan.families.texts(&SERVICE_RANGES).join(",");
         let file = |name: &str| plan.state.join(name).display().to_string();
         let manager = vec![
             format!("--root-ca-file={}", file("ca.crt")),

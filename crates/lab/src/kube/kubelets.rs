@@ -35,7 +35,8 @@ pub(crate) async fn start(
     sink.progress("containerd and kubelets").await;
     let labs = dir.path().parent().context("the lab's directory is in one of all labs")?;
     let binaries = spec.kube_bin.clone().context("nobody said where Kubernetes' programs are")?;
-    let ranges: Vec<Cidr> = CLUSTER_RANGES.iter().filter_map(|r| r.parse().ok()).collect();
+    let ranges: Vec<Cidr> =
+        spec.families.texts(&CLUSTER_RANGES).iter().filter_map(|r| r.parse().ok()).collect();
     let common = |node: &Node| Common {
         lab: spec.name.clone(),
         binaries: binaries.clone(),
@@ -43,7 +44,8 @@ pub(crate) async fn start(
         plugins: network::plugins((kubelets.cni != Cni::None).then_some(spec.cni_bin.as_path())),
         network: match kubelets.cni {
             Cni::Bridge => {
-                Some(("10-bridge.conflist".to_owned(), network::bridge(node.net.number).to_string()))
+                let list = network::bridge(node.net.number, spec.families);
+                Some(("10-bridge.conflist".to_owned(), list.to_string()))
             }
             Cni::Tortie => {
                 let list = cni::configuration(&node.agent_socket(), &node.cni_journal());
@@ -51,7 +53,8 @@ pub(crate) async fn start(
             }
             Cni::None => None,
         },
-        proxy: !kubelets.lean,
+        families: spec.families,
+        proxy: (!kubelets.lean).then_some(kubelets.proxy),
     };
     let starts = nodes.iter().map(|node| {
         let common = common(node);

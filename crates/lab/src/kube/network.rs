@@ -1,6 +1,7 @@
 //! What gives pods of real nodes their network: files of the CNI, and routes where nobody else makes them.
 
 use crate::fabric::Fabric;
+use crate::spec::Families;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -29,8 +30,9 @@ pub(crate) fn plugins(own: Option<&Path>) -> Vec<(PathBuf, String)> {
 }
 
 /// The configuration list of a node with a bridge.
-pub(crate) fn bridge(number: usize) -> Value {
-    let ranges: Vec<Value> = node_ranges(number).iter().map(|range| json!([{"subnet": range}])).collect();
+pub(crate) fn bridge(number: usize, families: Families) -> Value {
+    let ranges = node_ranges(number).into_iter().filter(|range| families.has(range.family()));
+    let ranges: Vec<Value> = ranges.map(|range| json!([{"subnet": range}])).collect();
     json!({
         "cniVersion": "1.0.0",
         "name": "lab-bridge",
@@ -45,6 +47,7 @@ pub(crate) fn bridge(number: usize) -> Value {
                 "ipam": {"type": "host-local", "ranges": ranges},
             },
             {"type": "portmap", "capabilities": {"portMappings": true}},
+            {"type": "bandwidth", "capabilities": {"bandwidth": true}},
         ],
     })
 }

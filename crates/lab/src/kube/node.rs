@@ -1,16 +1,15 @@
 //! A real node: containerd, kubelet and kube-proxy in namespaces of their own.
 
 use super::access::write_secret;
-use super::api_server::SERVICE_RANGES;
 use super::cgroups;
 use super::control_plane::ControlPlane;
 use super::space::SpaceSpec;
 use crate::fabric::NodeNet;
 use crate::process::{Process, ProcessSpec};
 use crate::sandbox::{ARG0, SELF, STATE_DIR};
+use crate::spec::{Families, ProxyMode};
 use anyhow::{Context as _, anyhow};
 use serde_json::{Value, json};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use tortie_kernel_net::NetNs;
 use tortie_net::Cidr;
@@ -27,8 +26,9 @@ pub(crate) struct Common {
     pub(crate) plugins: Vec<(PathBuf, String)>,
     /// Name and text of the configuration list in `/etc/cni/net.d`, if it is written before the first pod.
     pub(crate) network: Option<(String, String)>,
-    /// Run kube-proxy.
-    pub(crate) proxy: bool,
+    pub(crate) families: Families,
+    /// Run kube-proxy, in this mode.
+    pub(crate) proxy: Option<ProxyMode>,
 }
 
 /// A real node's processes.
@@ -92,21 +92,20 @@ impl KubeNode {
         let text = |name: &str| file(name).display().to_string();
         write_secret(&file("containerd.toml"), CONTAINERD)?;
         write_secret(&file("kubelet.kubeconfig"), &control.kubelet_config(&net.name)?)?;
-        write_secret(&file("kubelet.yaml"), &kubelet(&common.lab, &net.name).to_string())?;
+        let dns = common.families.texts(&DNS);
+        write_secret(&file("kubelet.yaml"), &kubelet(&common.lab, &net.name, &dns).to_string())?;
         write_secret(&file("proxy.kubeconfig"), &control.proxy_config())?;
-        write_secret(
-            &file("proxy.yaml"),
-            &proxy(&net.name, &common.pods, &text("proxy.kubeconfig")).to_string(),
-        )?;
+        write_secret(&file("proxy.yaml"), &proxy(&net.name, common, &text("proxy.kubeconfig")).to_string())?;
         // Plugins first: the runtime reads the configuration as soon as it is there.
         self.furnish(common).await?;
 
-        let addresses = net.addresses.map(|a| a.addr.to_string()).join(",");
+        let addresses = common.families.of(net.addresses.map(|a| a.addr));
+        let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
         let kubelet = vec![
             format!("--config={}", text("kubelet.yaml")),
             format!("--kubeconfig={}", text("kubelet.kubeconfig")),
             format!("--hostname-override={}", net.name),
-            format!("--node-ip={addresses}"),
+            format!("--node-ip={}", addresses.join(",")),
         ];
         let containerd = ["-c".to_owned(), text("containerd.toml")];
         let title = |what: &str| format!("{what} of {}", net.name);
@@ -118,7 +117,7 @@ impl KubeNode {
             ),
             ("kubelet", self.inside(&title("kubelet"), &program("kubelet"), &kubelet, "kubelet.log")),
         ];
-        if common.proxy {
+        if common.proxy.is_some() {
             let config = [format!("--config={}", text("proxy.yaml"))];
             let spec = self.inside(&title("kube-proxy"), &program("kube-proxy"), &config, "kube-proxy.log");
             specs.push(("kube-proxy", spec));
@@ -207,6 +206,8 @@ root = "/var/lib/containerd"
 state = "/run/containerd"
 [grpc]
   address = "/run/containerd/containerd.sock"
+[metrics]
+  address = "127.0.0.1:1338"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "registry.k8s.io/pause:3.10.1"
   disable_apparmor = true
@@ -220,8 +221,10 @@ state = "/run/containerd"
       SystemdCgroup = false
 "#;
 
-fn kubelet(lab: &str, node: &str) -> Value {
-    let dns = SERVICE_RANGES.first().and_then(|_| "10.96.0.10".parse::<IpAddr>().ok());
+/// Where pods look for names.
+const DNS: [&str; 2] = ["10.96.0.10", "fd00:96::a"];
+
+fn kubelet(lab: &str, node: &str, dns: &[&str]) -> Value {
     json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -233,7 +236,7 @@ fn kubelet(lab: &str, node: &str) -> Value {
         "oomScoreAdj": 0,
         "authentication": {"anonymous": {"enabled": true}, "webhook": {"enabled": false}},
         "authorization": {"mode": "AlwaysAllow"},
-        "clusterDNS": [dns],
+        "clusterDNS": dns.get(..1),
         "clusterDomain": "cluster.local",
         "imageGCHighThresholdPercent": 100,
         "volumePluginDir": "/var/lib/kubelet/volumeplugins",
@@ -247,12 +250,12 @@ fn kubelet(lab: &str, node: &str) -> Value {
     })
 }
 
-fn proxy(node: &str, pods: &[Cidr], kubeconfig: &str) -> Value {
-    let ranges: Vec<String> = pods.iter().map(ToString::to_string).collect();
+fn proxy(node: &str, common: &Common, kubeconfig: &str) -> Value {
+    let ranges: Vec<String> = common.pods.iter().map(ToString::to_string).collect();
     json!({
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
-        "mode": "nftables",
+        "mode": common.proxy.unwrap_or_default().as_str(),
         "hostnameOverride": node,
         "clusterCIDR": ranges.join(","),
         "clientConnection": {"kubeconfig": kubeconfig},

@@ -2,11 +2,12 @@
 
 use super::client::Client;
 use crate::fabric::NodeNet;
+use crate::spec::Families;
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
-use tortie_net::Cidr;
+use tortie_net::{Cidr, Family};
 
 /// How long a kubelet may take until its node is ready.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -58,7 +59,7 @@ impl Client {
     }
 
     /// Registers a node that is ready, as its kubelet would.
-    pub(crate) async fn register_node(&self, node: &NodeNet) -> anyhow::Result<()> {
+    pub(crate) async fn register_node(&self, node: &NodeNet, families: Families) -> anyhow::Result<()> {
         let object = json!({
             "apiVersion": "v1",
             "kind": "Node",
@@ -71,6 +72,7 @@ impl Client {
         let addresses: Vec<Value> = node
             .addresses
             .iter()
+            .filter(|a| families.has(Family::of(a.addr)))
             .map(|a| json!({"type": "InternalIP", "address": a.addr}))
             .chain([json!({"type": "Hostname", "address": node.name})])
             .collect();

@@ -69,6 +69,11 @@ impl SpaceSpec {
         self.data.join("own").join(dir.trim_start_matches('/'))
     }
 
+    /// Forgets the process id of a process 1 that has ended without a chance to do so itself.
+    pub(crate) fn forget(&self) {
+        let _ = fs::remove_file(self.pid_file());
+    }
+
     /// The arguments of this executable for running a program inside.
     pub(crate) fn enter_arguments(&self, program: &Path, arguments: &[String]) -> Vec<String> {
         let words = ["lab", "enter", "--pid-file"].map(str::to_owned);

@@ -1,6 +1,7 @@
 //! The hosts that a scenario's names stand for.
 
 use crate::lab::Lab;
+use crate::spec::Encapsulation;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,6 +14,8 @@ use tortie_scenario::{Peer, Probe, ProbePort, Step};
 #[derive(Debug)]
 pub(crate) struct Cast {
     hosts: BTreeMap<Peer, Host>,
+    /// The numbers of pods' nodes, if packets to pods of other nodes are in tunnels.
+    tunnelled: BTreeMap<Peer, usize>,
 }
 
 impl Cast {
@@ -23,7 +26,22 @@ impl Cast {
             (Peer::Node(n.net.number), host)
         });
         let outside = lab.hosts().into_iter().map(|o| (Peer::Outside(o.name), o.host));
-        Self { hosts: pods.chain(nodes).chain(outside).collect() }
+        let tunnelled = match lab.spec.encapsulation {
+            Encapsulation::None => BTreeMap::new(),
+            Encapsulation::Vxlan => {
+                let pods = lab.pods.all().into_iter();
+                pods.map(|p| (Peer::Pod(p.name.to_string()), p.node + 1)).collect()
+            }
+        };
+        Self { hosts: pods.chain(nodes).chain(outside).collect(), tunnelled }
+    }
+
+    /// True if the source has another address than a scenario knows: what a node sends into a tunnel comes from the tunnel's.
+    pub(crate) fn is_disguised(&self, probe: &Probe) -> bool {
+        match (&probe.from, self.tunnelled.get(&probe.to)) {
+            (Peer::Node(from), Some(to)) => from != to,
+            _ => false,
+        }
     }
 
     pub(crate) fn host(&self, peer: &Peer) -> Option<&Host> {
@@ -52,6 +70,9 @@ impl Cast {
 
     /// The same for the evaluator.
     pub(crate) fn packet(&self, probe: &Probe) -> Option<Packet> {
+        if self.is_disguised(probe) {
+            return None;
+        }
         let (from, _, dst) = self.ends(probe)?;
         let (port, proto) = target(probe.port)?;
         Some(crate::matrix::packet(from.address(probe.family)?, dst, port, proto))

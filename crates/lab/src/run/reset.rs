@@ -68,14 +68,16 @@ impl Lab {
     /// The same, with the host outside that every lab has.
     pub(crate) async fn restore(self: &Arc<Self>) -> anyhow::Result<()> {
         self.reset().await?;
+        self.forbid_pods(&self.spec.pools).await?;
         self.add_world().await
     }
 
     /// What a scenario asks for beside objects and pods: pools and hosts outside.
     pub(crate) async fn furnish(self: &Arc<Self>, plan: &Plan) -> anyhow::Result<()> {
         if plan.own_pools {
-            let own: BTreeMap<_, _> = seed::pools(&plan.pools).into_iter().collect();
-            let lab = seed::pools(&self.spec.pools).into_iter().map(|(path, _)| path);
+            let own: BTreeMap<_, _> = seed::pools(&plan.pools, self.spec.encapsulation).into_iter().collect();
+            let lab =
+                seed::pools(&self.spec.pools, self.spec.encapsulation).into_iter().map(|(path, _)| path);
             let superfluous: Vec<String> = lab.filter(|path| !own.contains_key(path)).collect();
             if !superfluous.is_empty() {
                 self.store.records.remove_all(superfluous).await?;
@@ -84,6 +86,7 @@ impl Lab {
                 self.store.records.put(path, pool).await?;
             }
             self.drop_stray_blocks(&plan.pools).await?;
+            self.forbid_pods(&plan.pools).await?;
         }
         for host in &plan.outside {
             let wanted = if host.own_addresses { host.addresses.as_slice() } else { &[] };

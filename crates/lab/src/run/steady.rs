@@ -71,7 +71,7 @@ impl Lab {
                     said.retain(|i, _| step.probes.get(*i).is_some_and(|p| p.from != peer && p.to != peer));
                     model.write(&name.parse::<pods::PodName>()?.path(), None);
                 }
-                Operation::Fault(Fault::Cut(_) | Fault::Heal(_)) => {
+                Operation::Fault(Fault::Cut(_) | Fault::Heal(_) | Fault::RestartNode(_)) => {
                     said.retain(|_, s| matches!(s, Said::DeniedAt(_)));
                 }
                 // A new pod is in nobody's way, and what it changes for others is not known before it has an address.
