@@ -3,9 +3,9 @@
 use crate::say;
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// What begins the name of a cluster; the process that made it follows.
@@ -69,42 +69,85 @@ pub struct Cluster {
     pub shape: Shape,
     tools: Tools,
     kubeconfig: PathBuf,
-    /// False once it was taken down, or is to stay.
-    up: Mutex<bool>,
+    held: Mutex<Held>,
+}
+
+/// What keeps a cluster up.
+#[derive(Debug)]
+enum Held {
+    /// A command: it goes with this process.
+    By(Child),
+    /// Nothing: it stays until somebody takes it down.
+    Free,
+    /// It is down, or nobody's business any more.
+    Done,
 }
 
 impl Cluster {
-    /// Brings one up.
-    pub fn up(tools: &Tools, shape: Shape, number: usize) -> Result<Arc<Self>> {
+    /// Brings one up. Unless it is to stay, it goes down with this process, however this ends.
+    pub fn up(tools: &Tools, shape: Shape, number: usize, stays: bool) -> Result<Arc<Self>> {
         let name = format!("{PREFIX}{}-{number}", std::process::id());
         std::fs::create_dir_all(&tools.output)
             .with_context(|| format!("cannot create {}", tools.output.display()))?;
         let kubeconfig = tools.output.join(format!("{name}.kubeconfig"));
-        let cluster = Arc::new(Self { name, shape, tools: tools.clone(), kubeconfig, up: Mutex::new(true) });
+        let held = Mutex::new(Held::Free);
+        let cluster = Arc::new(Self { name, shape, tools: tools.clone(), kubeconfig, held });
         LIVE.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&cluster));
         let arguments = shape.arguments();
         let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        cluster.lab(&words)?;
+        if stays {
+            cluster.lab(&words)?;
+        } else {
+            cluster.hold(&words)?;
+        }
         let config = cluster.lab(&["kubeconfig"])?;
         std::fs::write(&cluster.kubeconfig, config)
             .with_context(|| format!("cannot write {}", cluster.kubeconfig.display()))?;
         Ok(cluster)
     }
 
+    /// Starts the command that holds the cluster up, and waits until the cluster is.
+    fn hold(&self, arguments: &[&str]) -> Result<()> {
+        let mut command = self.lab_command(arguments);
+        let mut child = command
+            .arg("--tied")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("tortie cannot be run")?;
+        let out = child.stdout.take().context("no pipe")?;
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Held::By(child);
+        let mut said = String::new();
+        BufReader::new(out).read_line(&mut said).context("tortie lab up says nothing")?;
+        if said.is_empty() {
+            self.down();
+            bail!("tortie lab {} failed", arguments.join(" "));
+        }
+        Ok(())
+    }
+
     /// Takes it down, once.
     pub fn down(&self) {
-        let mut up = self.up.lock().unwrap_or_else(PoisonError::into_inner);
-        if std::mem::replace(&mut *up, false) {
-            let _ = std::fs::remove_file(&self.kubeconfig);
-            if let Err(error) = self.lab(&["down", "--quiet"]) {
-                say(&format!("cluster {} cannot be taken down: {error:#}", self.name));
+        match std::mem::replace(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner), Held::Done) {
+            Held::By(mut child) => {
+                drop(child.stdin.take());
+                let _ = child.wait();
             }
+            Held::Free => {}
+            Held::Done => return,
+        }
+        let _ = std::fs::remove_file(&self.kubeconfig);
+        // What is left is removed by any command.
+        if let Err(error) = self.lab(&["down", "--quiet"]) {
+            say(&format!("cluster {} cannot be taken down: {error:#}", self.name));
         }
     }
 
-    /// Leaves it up when this process ends.
-    pub fn keep(&self) {
-        *self.up.lock().unwrap_or_else(PoisonError::into_inner) = false;
+    /// Leaves it to whoever wants to look at it.
+    pub fn leave(&self) {
+        let before =
+            std::mem::replace(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner), Held::Done);
+        drop(before);
     }
 
     /// `tortie lab`, with this cluster's name.
@@ -224,27 +267,6 @@ pub fn down_all() {
     for cluster in live.iter().filter_map(Weak::upgrade) {
         cluster.down();
     }
-}
-
-/// Takes down clusters whose process was killed.
-pub fn clear_leftovers(tools: &Tools) -> Result<()> {
-    let mut list = Command::new(&tools.tortie);
-    list.args(["lab", "list", "-o", "json"]);
-    let text = finish("tortie lab list", list, None)?;
-    let labs: Value = serde_json::from_str(&text).context("the list of labs is no JSON")?;
-    let names = labs.as_array().into_iter().flatten().filter_map(|lab| lab.get("name")?.as_str());
-    for name in names {
-        let Some(process) = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next()) else {
-            continue;
-        };
-        if !Path::new("/proc").join(process).exists() {
-            say(&format!("taking down {name}, which nobody uses"));
-            let mut down = Command::new(&tools.tortie);
-            down.args(["lab", "--name", name, "down", "--quiet"]);
-            finish("tortie lab down", down, None)?;
-        }
-    }
-    Ok(())
 }
 
 /// Runs a command to its end, within its time; answers what it wrote.

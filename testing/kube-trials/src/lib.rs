@@ -11,6 +11,7 @@
 
 pub mod cluster;
 pub mod context;
+pub mod leaks;
 pub mod pods;
 pub mod probe;
 pub mod prober;

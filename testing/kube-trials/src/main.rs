@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::{SigSet, Signal};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tortie_kube_trials::cluster::{Tools, clear_leftovers, down_all};
+use tortie_kube_trials::cluster::{Tools, down_all};
 use tortie_kube_trials::{prober, run, say, trials};
 
 const HELP: &str = "\
@@ -59,7 +59,6 @@ fn wish(arguments: &[String]) -> Result<()> {
         output: output.context(HELP)?,
     };
     down_on_signals()?;
-    clear_leftovers(&tools)?;
     let outcome = run::run(&tools, &wanted, keep);
     down_all();
     outcome

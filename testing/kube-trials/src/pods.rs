@@ -89,6 +89,12 @@ impl<'a> PodSpec<'a> {
         )
     }
 
+    /// Makes it run a shell script.
+    #[must_use]
+    pub fn script(self, script: &str) -> Self {
+        self.with("/spec/containers/0/command", json!(["/bin/sh", "-c", script]))
+    }
+
     /// The pod as the API gets it.
     pub fn manifest(&self) -> &Value {
         &self.manifest
@@ -211,6 +217,11 @@ impl Pod {
             Ok(now.is_none_or(|pod| pod.pointer("/metadata/uid").and_then(Value::as_str) != Some(&self.uid)))
         })
     }
+}
+
+/// Creates pods together and does not wait.
+pub fn create_all(cx: &Context, specs: &[PodSpec<'_>]) -> Result<()> {
+    cx.cluster.apply(&specs.iter().map(|s| s.manifest.clone()).collect())
 }
 
 /// The pod of this name, if there is one.

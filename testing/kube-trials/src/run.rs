@@ -1,7 +1,7 @@
 //! Runs trials and says what came of them.
 
 use crate::cluster::{Cluster, Shape, Tools};
-use crate::{Context, Trial, say};
+use crate::{Context, Trial, leaks, say};
 use anyhow::{Result, anyhow, bail};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub fn run(tools: &Tools, trials: &[Trial], keep: bool) -> Result<()> {
             let outcome = cluster.take().map_or_else(
                 || {
                     number += 1;
-                    Cluster::up(tools, shape, number)
+                    Cluster::up(tools, shape, number, keep)
                 },
                 Ok,
             );
@@ -46,7 +46,7 @@ pub fn run(tools: &Tools, trials: &[Trial], keep: bool) -> Result<()> {
                 }
                 match &outcome {
                     Err(_) if keep => {
-                        up.keep();
+                        up.leave();
                         say(&format!("   the cluster stays: tortie lab --name {} ...", up.name));
                     }
                     Ok(()) if !shape.own => cluster = Some(up),
@@ -103,7 +103,9 @@ fn within_limit(trial: &Trial, cluster: &Arc<Cluster>) -> Result<()> {
 fn one(trial: &Trial, cluster: Arc<Cluster>) -> Result<()> {
     let mut cx = Context::new(cluster, trial.name)?;
     (trial.run)(&mut cx)?;
-    cx.clean()
+    cx.clean()?;
+    // Whatever a trial was about: pods must go without a trace.
+    if trial.shape.cni == "tortie" { leaks::none(&cx.cluster) } else { Ok(()) }
 }
 
 fn word(failed: bool) -> &'static str {

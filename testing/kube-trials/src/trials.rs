@@ -1,11 +1,21 @@
 //! The trials, in the order in which they run.
 
+mod add_interrupted;
+mod agent_away;
+mod containerd_restarts;
+mod node_restarts;
 mod pods_talk;
 
 use crate::Trial;
 
 /// All of them.
-pub const ALL: &[Trial] = &[pods_talk::TRIAL];
+pub const ALL: &[Trial] = &[
+    pods_talk::TRIAL,
+    add_interrupted::TRIAL,
+    agent_away::TRIAL,
+    containerd_restarts::TRIAL,
+    node_restarts::TRIAL,
+];
 
 #[cfg(test)]
 mod tests {
