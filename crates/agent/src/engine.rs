@@ -108,6 +108,8 @@ pub(crate) struct Parts {
     pub(crate) bird: watch::Sender<Option<String>>,
     /// Becomes true at the first complete apply.
     pub(crate) synced: watch::Sender<bool>,
+    /// The rules of another agent stand, and filter.
+    pub(crate) guarded: bool,
     /// Pools that ask for VXLAN, once the datastore has been read.
     pub(crate) tunnelled: watch::Sender<Option<BTreeSet<Cidr>>>,
     /// Where what is wrong is told.
@@ -165,7 +167,7 @@ struct Engine {
     applied: tortie_dataplane::Config,
     /// A snapshot was asked for, to begin anew.
     restarting: bool,
-    /// An earlier agent's policy stands: it stays as it is until in-sync.
+    /// The policy of an earlier agent, ours or Calico's, stands: it stays as it is until in-sync.
     adopted: bool,
     /// Own writes that the view may not have seen come back.
     recent: Vec<(String, Option<Bytes>, u64)>,
@@ -224,7 +226,7 @@ impl Engine {
             current: parts.current,
             applied,
             restarting: false,
-            adopted: false,
+            adopted: parts.guarded,
             recent: Vec::new(),
             health: parts.health,
             metrics: parts.metrics,
@@ -261,7 +263,7 @@ impl Engine {
     async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         // What fails closed comes first, before anything is known. What an earlier agent left does so too, by settings
         // that we may not know yet.
-        self.adopted = self.dataplane.is_standing();
+        self.adopted |= self.dataplane.is_standing();
         self.apply();
         let mut compared = Instant::now();
         let mut beat = tokio::time::interval(Duration::from_secs(10));

@@ -21,6 +21,7 @@ mod routing;
 mod service;
 mod socket;
 mod startup;
+mod takeover;
 mod tunnels;
 
 pub use config::{Config, Datastore, Start, TABLE};
@@ -125,6 +126,7 @@ async fn serve(config: Arc<Config>, first: Current) -> Result<()> {
         tunnelled,
         problems: problems.clone(),
         networks: collected,
+        guarded: takeover::is_guarded(),
     })?;
     if let Some(path) = &config.bird_config {
         bird::spawn(path.clone(), config.run_dir.join("bird.ctl"), bird_config);
@@ -157,6 +159,8 @@ async fn serve(config: Arc<Config>, first: Current) -> Result<()> {
     if let Some(kube) = &kube {
         condition::spawn(kube.clone(), config.clone(), in_sync.clone(), started.clone());
     }
+    // What another agent left is removed before pods are attached: it drops the packets of those that it does not know.
+    let settled = takeover::spawn(problems.clone(), in_sync);
     let shown = problems.watch();
     let service = service::Service {
         config: config.clone(),
@@ -164,7 +168,7 @@ async fn serve(config: Arc<Config>, first: Current) -> Result<()> {
         current,
         started,
         engine,
-        in_sync,
+        in_sync: settled,
         ipam,
         shown,
     };

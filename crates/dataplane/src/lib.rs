@@ -5,6 +5,7 @@
 
 mod config;
 mod overlay;
+pub mod predecessor;
 mod routes;
 
 use overlay::Overlay;

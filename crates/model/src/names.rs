@@ -4,6 +4,7 @@
 
 use sha1::{Digest as _, Sha1};
 
+pub mod felix;
 pub mod nftables;
 
 /// Longest name of a network interface (IFNAMSIZ less the terminating zero).

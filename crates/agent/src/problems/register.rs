@@ -99,6 +99,10 @@ names! {
     SettingWithoutEffect Notice,
     /// The kernel refuses something.
     KernelRefuses Warning,
+    /// Calico's own agent runs beside this one.
+    PredecessorRuns Warning,
+    /// What Calico's own agent left cannot be removed, or must not be yet.
+    PredecessorStays Warning,
 }
 
 /// What a problem is about: two with the same are one.
