@@ -73,7 +73,7 @@ impl EtcdStore {
     /// All pages at the revision of the first; nothing if that was compacted away meanwhile.
     async fn pages(&self, doing: &str, prefix: &str) -> Result<Option<List>, StoreError> {
         let (mut key, range_end) = range::of_prefix(prefix);
-        let mut list = List { entries: Vec::new(), revision: 0 };
+        let mut list = List { entries: Vec::new(), revision: 0, unread: Vec::new() };
         loop {
             let request = RangeRequest {
                 key,

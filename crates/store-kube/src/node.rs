@@ -41,6 +41,15 @@ const FIELDS: [(&str, &str, Check); 13] = [
     ("/spec/bgp/asNumber", "ASNumber", Check::Any),
 ];
 
+/// What takes a node's addresses out of its annotations. Its AS number and its cluster of route reflectors are settings.
+pub(crate) fn without_addresses() -> Value {
+    let address = |check: &Check| matches!(check, Check::V4 | Check::V6 | Check::Mac);
+    let fields =
+        FIELDS.iter().filter(|(_, name, check)| address(check) && !name.starts_with("RouteReflector"));
+    let names = fields.map(|(_, name, _)| format!("{PREFIX}{name}")).chain([INTERFACES.to_owned()]);
+    names.map(|name| (name, Value::Null)).collect::<Map<String, Value>>().into()
+}
+
 fn holds(check: Check, text: &str) -> bool {
     let family = || match text.parse::<std::net::IpAddr>() {
         Ok(address) => Some(address.is_ipv4()),

@@ -112,35 +112,104 @@ pub(crate) async fn list(inner: &Arc<Inner>, prefix: &str) -> Result<List, Store
     }
 }
 
+/// Whether a prefix is that of the whole key space. Who reads that goes on with what it may read.
+pub(crate) fn is_whole(prefix: &str) -> bool {
+    prefix.len() <= 1
+}
+
+/// A collection as it was listed: with a revision if it is there and may be read.
+enum Listed {
+    Read(Vec<Entry>, u64),
+    Absent,
+    Refused(Arc<Kind>),
+}
+
+async fn listed(
+    inner: &Inner,
+    kind: Arc<Kind>,
+    namespace: &str,
+    prefix: &str,
+    at: Option<u64>,
+) -> Result<Listed, Failure> {
+    match collection(inner, &kind, namespace, prefix, at).await {
+        Ok(Some((entries, revision))) => Ok(Listed::Read(entries, revision)),
+        Ok(None) => Ok(Listed::Absent),
+        Err(Failure::Denied(reason)) if is_whole(prefix) => {
+            if !is_served(inner, &kind).await {
+                return Ok(Listed::Absent);
+            }
+            tracing::debug!(kind = kind.kind, reason, "may not be read");
+            Ok(Listed::Refused(kind))
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Whether the server has a kind. It says "forbidden" also of kinds that it does not have.
+pub(crate) async fn is_served(inner: &Inner, kind: &Kind) -> bool {
+    let root = if kind.api_version.contains('/') { "apis" } else { "api" };
+    let Ok(body) = inner.api.call(&Request::get(format!("/{root}/{}", kind.api_version))).await else {
+        // A group that nobody serves is not found; anything else says nothing.
+        let groups = inner.api.call(&Request::get("/apis")).await.ok();
+        let known = groups.and_then(|body| serde_json::from_slice::<Value>(&body).ok());
+        let group = kind.api_version.split('/').next().unwrap_or_default();
+        let named = |group_list: &Value| {
+            let groups = group_list.get("groups").and_then(Value::as_array);
+            groups.is_none_or(|groups| groups.iter().any(|g| g.get("name").is_some_and(|n| n == group)))
+        };
+        return root == "api" || known.as_ref().is_none_or(named);
+    };
+    let listed = serde_json::from_slice::<Value>(&body).ok();
+    let resources = listed.as_ref().and_then(|l| l.get("resources")?.as_array());
+    resources.is_none_or(|resources| {
+        resources.iter().any(|r| r.get("name").is_some_and(|name| name == kind.plural))
+    })
+}
+
 async fn moment(inner: &Arc<Inner>, prefix: &str) -> Result<List, Failure> {
     let mut scopes = inner.scopes(prefix).into_iter();
     let mut entries = Vec::new();
+    let mut refused = Vec::new();
     let mut revision = None;
     // The first collection that is there says which moment it is.
     for (kind, namespace) in scopes.by_ref() {
-        if let Some(listed) = collection(inner, &kind, &namespace, prefix, None).await? {
-            entries.extend(listed.0);
-            revision = Some(listed.1);
-            break;
+        match listed(inner, kind, &namespace, prefix, None).await? {
+            Listed::Read(read, at) => {
+                entries.extend(read);
+                revision = Some(at);
+                break;
+            }
+            Listed::Absent => {}
+            Listed::Refused(kind) => refused.push(kind),
         }
     }
-    let Some(revision) = revision else {
-        let revision = present(inner).await?;
-        return Ok(List { entries, revision });
-    };
-    let mut others = JoinSet::new();
-    for (kind, namespace) in scopes {
-        let (inner, prefix) = (inner.clone(), prefix.to_owned());
-        others.spawn(async move { collection(&inner, &kind, &namespace, &prefix, Some(revision)).await });
+    if let Some(revision) = revision {
+        let mut others = JoinSet::new();
+        for (kind, namespace) in scopes {
+            let (inner, prefix) = (inner.clone(), prefix.to_owned());
+            others.spawn(async move { listed(&inner, kind, &namespace, &prefix, Some(revision)).await });
+        }
+        while let Some(other) = others.join_next().await {
+            match other.unwrap_or_else(|error| Err(Failure::Away(error.to_string())))? {
+                Listed::Read(read, _) => entries.extend(read),
+                Listed::Absent => {}
+                Listed::Refused(kind) => refused.push(kind),
+            }
+        }
     }
-    while let Some(listed) = others.join_next().await {
-        let listed = listed.unwrap_or_else(|error| Err(Failure::Away(error.to_string())));
-        entries.extend(listed?.map(|(entries, _)| entries).unwrap_or_default());
+    let revision = match revision {
+        Some(revision) => revision,
+        None => present(inner).await?,
+    };
+    let mut unread: Vec<String> = refused.iter().flat_map(|kind| kind.prefixes.iter().cloned()).collect();
+    unread.sort();
+    if is_whole(prefix) {
+        inner.set_unread(unread.clone());
     }
     entries.sort_by(|a, b| a.key.cmp(&b.key));
     // A policy may be there under its old and its new name; the new one was sorted in first.
     entries.dedup_by(|later, first| later.key == first.key);
-    Ok(List { entries, revision })
+    Ok(List { entries, revision, unread })
 }
 
 /// A revision of now.

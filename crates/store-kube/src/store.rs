@@ -22,6 +22,8 @@ pub(crate) struct Inner {
     pub(crate) api: Api,
     pub(crate) kinds: Vec<Arc<Kind>>,
     pub(crate) positions: Mutex<Positions>,
+    /// Beginnings of keys that the last list of everything was not permitted to read.
+    unread: Mutex<Vec<String>>,
     /// False once the server has refused to stream a list.
     pub(crate) streams: AtomicBool,
     group: Group,
@@ -71,7 +73,8 @@ impl KubeStore {
         tracing::debug!(endpoint = api.endpoint(), group = group.as_str(), "Kubernetes datastore");
         let kinds = kinds(group).into_iter().map(|kind| Arc::new(kind.seen_by(wanted))).collect();
         let positions = Mutex::new(Positions::default());
-        Ok(Self { inner: Arc::new(Inner { api, kinds, positions, streams, group }) })
+        let unread = Mutex::default();
+        Ok(Self { inner: Arc::new(Inner { api, kinds, positions, unread, streams, group }) })
     }
 
     /// Sets a condition of a Kubernetes node (`status.conditions`), and leaves its others alone.
@@ -114,6 +117,20 @@ impl KubeStore {
         })
     }
 
+    /// Takes away what a network says on a Kubernetes node: its addresses, and its conditions. Settings that people have
+    /// made there stay.
+    pub async fn forget_node(&self, node: &str) -> Result<(), StoreError> {
+        let gone = |kind: &str| serde_json::json!({"type": kind, "$patch": "delete"});
+        let conditions = ["NetworkUnavailable", "NetworkDegraded"].map(gone);
+        let patch = serde_json::json!({
+            "metadata": {"annotations": crate::node::without_addresses()},
+            "status": {"conditions": conditions},
+        });
+        let request = Request::strategic_patch(format!("/api/v1/nodes/{node}/status"), &patch);
+        let answer = self.inner.api.call(&request).await;
+        answer.map(drop).map_err(|failure| self.inner.failed(failure, &format!("addresses of node {node}")))
+    }
+
     /// Where Calico's objects are stored.
     pub fn group(&self) -> Group {
         self.inner.group
@@ -134,6 +151,16 @@ impl Inner {
 
     pub(crate) fn failed(&self, failure: Failure, doing: &str) -> StoreError {
         failure.into_store(self.api.endpoint(), doing)
+    }
+
+    pub(crate) fn set_unread(&self, unread: Vec<String>) {
+        *self.unread.lock().unwrap_or_else(PoisonError::into_inner) = unread;
+    }
+
+    /// Whether the last list of everything was not permitted to read a kind.
+    pub(crate) fn is_unread(&self, kind: &Kind) -> bool {
+        let unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        kind.prefixes.iter().any(|prefix| unread.contains(prefix))
     }
 
     pub(crate) fn positions<T>(&self, with: impl FnOnce(&mut Positions) -> T) -> T {

@@ -7,9 +7,10 @@ mod stream;
 
 use crate::failure::Failure;
 use crate::positions::Marks;
+use crate::read;
 use crate::store::Inner;
 use std::sync::Arc;
-use stream::{Batch, Stream};
+use stream::{Batch, Opened, Stream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tortie_store::{BoxFuture, StoreError, Watch, WatchItem};
@@ -19,6 +20,10 @@ const CAPACITY: usize = 32;
 
 /// Position of a collection that does not exist: it is listed when it comes to be.
 pub(crate) const ABSENT: u64 = u64::MAX;
+
+/// Position of a collection that may not be read: as soon as it may be, the watch ends, since only a list can tell what
+/// is in it and what is no more.
+pub(crate) const REFUSED: u64 = u64::MAX - 1;
 
 /// What to watch, and after which revision.
 pub(crate) struct Start {
@@ -50,8 +55,10 @@ pub(crate) async fn start(inner: Arc<Inner>, start: Start) -> Result<KubeWatch, 
     let mut marks = known.unwrap_or_else(|| vec![revision; scopes.len()]);
     let mut opening = JoinSet::new();
     for (index, ((kind, namespace), mark)) in scopes.into_iter().zip(&marks).enumerate() {
-        let mut stream = Stream::new(inner.clone(), kind, namespace, prefix.clone(), *mark);
-        opening.spawn(async move { (index, stream.open().await.map(|body| (stream, body))) });
+        let refused = read::is_whole(&prefix) && inner.is_unread(&kind);
+        let mark = if refused { REFUSED } else { *mark };
+        let mut stream = Stream::new(inner.clone(), kind, namespace, prefix.clone(), mark);
+        opening.spawn(async move { (index, stream.open().await.map(|opened| (stream, opened))) });
     }
     let (to, from) = mpsc::channel(CAPACITY);
     let mut streams = JoinSet::new();
@@ -59,13 +66,16 @@ pub(crate) async fn start(inner: Arc<Inner>, start: Start) -> Result<KubeWatch, 
         let (index, opened) = opened.map_err(|error| {
             inner.failed(Failure::Away(error.to_string()), &format!("watch of {prefix:?}"))
         })?;
-        let (stream, body) = opened?;
-        if body.is_none()
-            && let Some(mark) = marks.get_mut(index)
-        {
-            *mark = ABSENT;
+        let (stream, opened) = opened?;
+        let position = match &opened {
+            Opened::Body(_) => None,
+            Opened::Absent => Some(ABSENT),
+            Opened::Refused => Some(REFUSED),
+        };
+        if let Some((mark, position)) = marks.get_mut(index).zip(position) {
+            *mark = position;
         }
-        streams.spawn(stream.run(body, index, to.clone()));
+        streams.spawn(stream.run(opened, index, to.clone()));
     }
     let id = several.then(|| inner.positions(|p| p.open(&prefix, revision, &marks)));
     Ok(KubeWatch { inner, id, marks, revision, reported: revision, from, _to: to, _streams: streams })
@@ -85,7 +95,7 @@ impl KubeWatch {
                 *position = mark;
             }
             let complete = self.marks.iter().copied().min().unwrap_or(0);
-            let progress = complete > self.reported && complete != ABSENT;
+            let progress = complete > self.reported && complete < REFUSED;
             match events.last() {
                 Some(last) => self.revision = last.revision(),
                 None if progress => self.revision = self.revision.max(complete),

@@ -200,7 +200,9 @@ impl Store for EmbeddedClient {
             let doing = format!("list {prefix}");
             match self.call(&doing, &Request::List { prefix: prefix.to_owned() }).await? {
                 // The link has put the parts together.
-                Response::Part { entries, revision, .. } => Ok(List { entries, revision }),
+                Response::Part { entries, revision, .. } => {
+                    Ok(List { entries, revision, unread: Vec::new() })
+                }
                 other => Err(self.unexpected(&doing, &other)),
             }
         })

@@ -237,7 +237,7 @@ impl Engine {
                 }
                 entries.push(entry(key.value(), value.value()));
             }
-            Ok(List { entries, revision })
+            Ok(List { entries, revision, unread: Vec::new() })
         };
         read().map_err(|error| shared.broken(&format!("list {prefix}"), error))
     }

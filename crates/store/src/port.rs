@@ -38,6 +38,9 @@ pub struct List {
     pub entries: Vec<Entry>,
     /// Revision of the store at which the list was true; a watch continues from here.
     pub revision: u64,
+    /// Beginnings of keys that we are not permitted to read: of these the list says nothing. A watch ends as soon as
+    /// one of them may be read, so that the next list is complete.
+    pub unread: Vec<String>,
 }
 
 /// What must be true for a write to happen.

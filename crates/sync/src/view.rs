@@ -53,7 +53,8 @@ impl View {
         self.len() == 0
     }
 
-    /// Takes a complete list: the difference to what is known, deletions last.
+    /// Takes a complete list: the difference to what is known, deletions last. Of what the list could not read, it
+    /// concludes nothing.
     pub fn snapshot(&mut self, list: List) -> Vec<Delta> {
         let mut deltas = Vec::new();
         let mut next: HashMap<Arc<str>, Known> = HashMap::with_capacity(list.entries.len());
@@ -71,7 +72,8 @@ impl View {
             }
         }
         for (key, known) in self.known.drain() {
-            if known.revision > list.revision {
+            let unread = list.unread.iter().any(|beginning| key.starts_with(beginning.as_str()));
+            if known.revision > list.revision || unread {
                 next.insert(key, known);
             } else if known.exists {
                 deltas.push(Delta { key, value: None, revision: list.revision });

@@ -6,6 +6,8 @@
 mod access;
 #[path = "kube/objects.rs"]
 mod objects;
+#[path = "kube/permissions.rs"]
+mod permissions;
 
 use std::sync::Arc;
 use tokio::sync::OnceCell;

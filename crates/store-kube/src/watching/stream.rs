@@ -7,7 +7,7 @@ use crate::lines::{self, Line};
 use crate::object::{self, Seen};
 use crate::read;
 use crate::store::{Inner, report};
-use crate::watching::ABSENT;
+use crate::watching::{ABSENT, REFUSED};
 use bytes::BytesMut;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -25,6 +25,18 @@ const GRACE: Duration = Duration::from_secs(30);
 /// A stream that ends sooner than that has not done its work, and the next one waits.
 const SHORT: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// How often a collection is tried that may not be read.
+const REFUSED_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What becomes of asking for a stream.
+pub(crate) enum Opened {
+    Body(Incoming),
+    /// There is no such collection.
+    Absent,
+    /// We may not read it.
+    Refused,
+}
 
 /// What a stream tells.
 pub(crate) enum Batch {
@@ -70,10 +82,12 @@ impl Stream {
         self.inner.failed(failure, &format!("watch of {path}"))
     }
 
-    /// Begins after the mark; nothing if there is no such collection.
-    pub(crate) async fn open(&mut self) -> Result<Option<Incoming>, StoreError> {
-        if self.mark == ABSENT {
-            return Ok(None);
+    /// Begins after the mark.
+    pub(crate) async fn open(&mut self) -> Result<Opened, StoreError> {
+        match self.mark {
+            ABSENT => return Ok(Opened::Absent),
+            REFUSED => return Ok(Opened::Refused),
+            _ => {}
         }
         let path = format!(
             "{}?watch=1&allowWatchBookmarks=true&resourceVersion={}&timeoutSeconds={}",
@@ -82,21 +96,35 @@ impl Stream {
             self.limit()
         );
         match self.inner.api.stream(&Request::get(path)).await {
-            Ok(body) => Ok(Some(body)),
-            Err(Failure::NoKind) => Ok(None),
+            Ok(body) => Ok(Opened::Body(body)),
+            Err(Failure::NoKind) => Ok(Opened::Absent),
+            Err(Failure::Denied(_)) if read::is_whole(&self.prefix) => {
+                let served = read::is_served(&self.inner, &self.kind).await;
+                Ok(if served { Opened::Refused } else { Opened::Absent })
+            }
             Err(failure) => Err(self.failed(failure).await),
         }
     }
 
     /// Tells everything until something cannot be told, or nobody listens.
-    pub(crate) async fn run(mut self, mut body: Option<Incoming>, index: usize, to: Sender) {
-        if body.is_none() {
-            body = match self.appearance(index, &to).await {
-                Ok(body) => body,
+    pub(crate) async fn run(mut self, mut opened: Opened, index: usize, to: Sender) {
+        if matches!(opened, Opened::Absent) {
+            opened = match self.appearance(index, &to).await {
+                Ok(Some(body)) => Opened::Body(body),
+                Ok(None) => return,
                 Err(error) => return drop(to.send((index, Err(error))).await),
             };
         }
-        while let Some(open) = body {
+        loop {
+            let open = match opened {
+                Opened::Body(body) => body,
+                Opened::Refused => return self.permission(index, &to).await,
+                // The definition was removed, and all objects with it: a list tells that best.
+                Opened::Absent => {
+                    let error = StoreError::Compacted { requested: self.mark, oldest: self.mark };
+                    return drop(to.send((index, Err(error))).await);
+                }
+            };
             let began = Instant::now();
             if let Err(error) = self.follow(open, index, &to).await {
                 return drop(to.send((index, Err(error))).await);
@@ -107,16 +135,46 @@ impl Stream {
             if began.elapsed() < SHORT {
                 tokio::time::sleep(PAUSE).await;
             }
-            body = match self.open().await {
-                Ok(Some(body)) => Some(body),
-                // The definition was removed, and all objects with it: a list tells that best.
-                Ok(None) => {
-                    let error = StoreError::Compacted { requested: self.mark, oldest: self.mark };
-                    return drop(to.send((index, Err(error))).await);
-                }
+            opened = match self.open().await {
+                Ok(opened) => opened,
                 Err(error) => return drop(to.send((index, Err(error))).await),
             };
         }
+    }
+
+    /// Waits until the collection may be read, and ends the watch then. What is known of it stays meanwhile.
+    async fn permission(&mut self, index: usize, to: &Sender) {
+        let path = self.kind.collection(&self.namespace);
+        let interval = REFUSED_INTERVAL.min(self.inner.api.config().absent_interval);
+        tracing::warn!(
+            kind = self.kind.kind,
+            api = self.kind.api_version,
+            "the kind may not be read; what is known of it stays"
+        );
+        // For a reader that goes on from here later.
+        self.mark = REFUSED;
+        if to.send((index, Ok(Batch::Mark(REFUSED)))).await.is_err() {
+            return;
+        }
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(interval) => {}
+                () = to.closed() => return,
+            }
+            let Ok(revision) = read::revision_of(&self.inner, &path).await else { continue };
+            // It takes both verbs.
+            let watch = format!("{path}?watch=1&resourceVersion={revision}&timeoutSeconds=1");
+            if self.inner.api.stream(&Request::get(watch)).await.is_ok() {
+                break;
+            }
+        }
+        tracing::info!(kind = self.kind.kind, api = self.kind.api_version, "the kind may be read now");
+        let error = StoreError::Invalid {
+            doing: format!("watch of {path}"),
+            reason: "it may be read now, and everything is read anew".to_owned(),
+        };
+        // Nobody may be listening any more.
+        let _ = to.send((index, Err(error))).await;
     }
 
     /// Waits until the collection exists, tells what is in it, and begins to watch it.
@@ -130,6 +188,7 @@ impl Stream {
             let (mut entries, revision) = match listed {
                 Ok(Some(listed)) => listed,
                 Ok(None) => continue,
+                // It is there, and another list will say that we may not read it.
                 Err(failure) => return Err(self.failed(failure).await),
             };
             tracing::info!(kind = self.kind.kind, api = self.kind.api_version, "the kind is installed now");
@@ -139,7 +198,12 @@ impl Stream {
             if to.send((index, Ok(Batch::Events(events, revision)))).await.is_err() {
                 return Ok(None);
             }
-            return self.open().await;
+            return match self.open().await? {
+                Opened::Body(body) => Ok(Some(body)),
+                Opened::Absent | Opened::Refused => {
+                    Err(StoreError::Compacted { requested: self.mark, oldest: self.mark })
+                }
+            };
         }
     }
 

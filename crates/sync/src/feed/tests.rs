@@ -154,7 +154,7 @@ async fn after_a_loss(ordered: bool) -> (Vec<u64>, BTreeMap<String, u64>, u64) {
     ];
     let store = Arc::new(Scripted {
         ordered,
-        lists: Mutex::new([List { entries, revision: 7 }].into()),
+        lists: Mutex::new([List { entries, revision: 7, unread: Vec::new() }].into()),
         watches: Mutex::new(
             [
                 vec![WatchItem::Progress(10), WatchItem::Events(vec![changed("/pods/b", 12)])],

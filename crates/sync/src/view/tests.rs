@@ -17,7 +17,7 @@ fn delete(key: &str, revision: u64) -> Event {
 }
 
 fn list(keys: &[(&str, u64)], revision: u64) -> List {
-    List { entries: keys.iter().map(|(k, r)| entry(k, *r)).collect(), revision }
+    List { entries: keys.iter().map(|(k, r)| entry(k, *r)).collect(), revision, unread: Vec::new() }
 }
 
 fn text(deltas: &[Delta]) -> Vec<String> {
@@ -35,6 +35,15 @@ fn second_snapshot_is_a_difference() {
     assert_eq!(text(&view.snapshot(list(&[("b", 2), ("c", 9)], 9))), ["c"]);
     assert_eq!(text(&view.snapshot(list(&[("c", 9)], 12))), ["b gone"]);
     assert_eq!((view.len(), view.revision()), (1, 12));
+}
+
+#[test]
+fn what_may_not_be_read_stays_as_it_was() {
+    let mut view = View::default();
+    view.snapshot(list(&[("a/1", 1), ("b/1", 2), ("b/2", 3)], 5));
+    let refused = List { unread: vec!["b/".to_owned()], ..list(&[("a/2", 8)], 9) };
+    assert_eq!(text(&view.snapshot(refused)), ["a/1 gone", "a/2"]);
+    assert_eq!(text(&view.snapshot(list(&[("a/2", 8), ("b/2", 10)], 12))), ["b/1 gone", "b/2"]);
 }
 
 #[test]

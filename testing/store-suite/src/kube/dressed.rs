@@ -84,9 +84,9 @@ impl Store for Dressed {
 
     fn list<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<List, StoreError>> {
         Box::pin(async move {
-            let list = self.store.list(&self.prefix(prefix)).await?;
-            let entries = list.entries.into_iter().map(undress).collect();
-            Ok(List { entries, revision: list.revision })
+            let mut list = self.store.list(&self.prefix(prefix)).await?;
+            let entries = list.entries.drain(..).map(undress).collect();
+            Ok(List { entries, ..list })
         })
     }
 
