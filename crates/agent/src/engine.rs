@@ -3,6 +3,7 @@
 //! It runs on a thread of its own with a single-threaded runtime: netlink calls are synchronous and short, and
 //! everything else talks to it over bounded channels.
 
+mod leaving;
 mod problems;
 mod settings;
 
@@ -10,6 +11,7 @@ use self::problems::Examined;
 use crate::config::Config;
 use crate::connections::Connections;
 use crate::current::Current;
+use crate::leave::Watcher;
 use crate::metrics::Metrics;
 use crate::problems::Problems;
 use crate::routing::Routing;
@@ -50,6 +52,8 @@ pub(crate) enum Command {
     Wait { revision: u64, routes: bool, reached: oneshot::Sender<u64> },
     /// The state, for people.
     Status(oneshot::Sender<NodeStatus>),
+    /// Give policy up: the product is removed.
+    Leave(oneshot::Sender<Result<(), String>>),
 }
 
 /// The engine's handle.
@@ -83,6 +87,13 @@ impl Handle {
         answer.await.ok()
     }
 
+    /// Gives policy up, for good.
+    pub(crate) async fn leave(&self) -> Result<(), String> {
+        let (to, answer) = oneshot::channel();
+        let sent = self.commands.send(Command::Leave(to)).await.is_ok();
+        answer.await.ok().filter(|_| sent).unwrap_or_else(|| Err("the engine has ended".to_owned()))
+    }
+
     pub(crate) async fn status(&self) -> Option<NodeStatus> {
         let (to, answer) = oneshot::channel();
         self.commands.send(Command::Status(to)).await.ok()?;
@@ -114,6 +125,8 @@ pub(crate) struct Parts {
     pub(crate) tunnelled: watch::Sender<Option<BTreeSet<Cidr>>>,
     /// Where what is wrong is told.
     pub(crate) problems: Problems,
+    /// Who sees that the product is being removed.
+    pub(crate) watcher: Watcher,
     /// Where it is told who has which addresses.
     pub(crate) networks: watch::Sender<Networks>,
 }
@@ -147,6 +160,18 @@ pub(crate) fn spawn(parts: Parts) -> anyhow::Result<Handle> {
     Ok(Handle { commands })
 }
 
+/// Kinds of which nothing in force depends, by the beginnings of their keys.
+fn is_dispensable(beginning: &str) -> bool {
+    let kind = kind_of(beginning);
+    kind.starts_with("staged") || kind == "caliconodestatuses"
+}
+
+/// `tiers` of `/calico/resources/v3/projectcalico.org/tiers/`.
+fn kind_of(beginning: &str) -> &str {
+    let path = beginning.trim_end_matches('/');
+    path.rsplit('/').next().unwrap_or(path)
+}
+
 struct Waiter {
     revision: u64,
     routes: bool,
@@ -177,6 +202,7 @@ struct Engine {
     synced: watch::Sender<bool>,
     tunnelled: watch::Sender<Option<BTreeSet<Cidr>>>,
     problems: Problems,
+    watcher: Watcher,
     networks: watch::Sender<Networks>,
     /// Pools, nodes and Services as they are known here.
     collected: Networks,
@@ -196,6 +222,8 @@ struct Engine {
     /// Why the store cannot be read, if so, and since when.
     lost: Option<(String, Instant)>,
     in_sync: bool,
+    /// What policy depends on and could not be read since the start.
+    unread: Vec<String>,
     enforced: u64,
     /// Revision of the last change of each policy.
     policies: BTreeMap<String, u64>,
@@ -234,6 +262,7 @@ impl Engine {
             synced: parts.synced,
             tunnelled: parts.tunnelled,
             problems: parts.problems,
+            watcher: parts.watcher,
             networks: parts.networks,
             collected: Networks::default(),
             collected_news: false,
@@ -247,6 +276,7 @@ impl Engine {
             started: Instant::now(),
             lost: None,
             in_sync: false,
+            unread: Vec::new(),
             enforced: 0,
             policies: BTreeMap::new(),
             warnings: BTreeMap::new(),
@@ -339,14 +369,21 @@ impl Engine {
                 // The asker may have gone away.
                 let _ = to.send(status);
             }
+            Command::Leave(to) => {
+                let outcome = self.leave();
+                let _ = to.send(outcome);
+            }
         }
     }
 
     fn item(&mut self, item: Feed) {
+        let Some(item) = self.unless_leaving(item) else { return };
         match item {
             Feed::Snapshot(list) => {
                 let revision = list.revision;
                 let anew = self.before_snapshot(&list);
+                // Nobody can know whether there is nothing, or something that must not be seen.
+                self.unread = list.unread.iter().filter(|kind| !is_dispensable(kind)).cloned().collect();
                 let deltas = self.view.snapshot(list);
                 tracing::info!(
                     revision,
@@ -361,7 +398,7 @@ impl Engine {
                 if self.in_sync {
                     self.connections.gap();
                 }
-                if anew || !self.in_sync {
+                if (anew || !self.in_sync) && self.unread.is_empty() {
                     self.in_sync = true;
                     self.calc.on_in_sync();
                     self.fabric.on_in_sync();
@@ -423,6 +460,10 @@ impl Engine {
     }
 
     fn apply(&mut self) {
+        if self.watcher.ended {
+            self.ahead.clear();
+            return;
+        }
         if self.current.borrow().paused {
             // What the datastore holds now may be half of something.
             for applied in self.ahead.drain(..) {
@@ -515,6 +556,13 @@ impl Engine {
         let mut reasons = Vec::new();
         if !self.in_sync {
             reasons.push("the datastore has not been read completely yet".to_owned());
+        }
+        if !self.in_sync && !self.unread.is_empty() {
+            let kinds: Vec<&str> = self.unread.iter().map(|kind| kind_of(kind)).collect();
+            reasons.push(format!(
+                "what policy depends on may not be read: {}; running pods keep their policy, and new ones wait until the agent's ClusterRole permits it",
+                kinds.join(", ")
+            ));
         }
         if let Some((lost, _)) = &self.lost {
             reasons.push(lost.clone());

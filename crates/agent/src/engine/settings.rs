@@ -45,6 +45,11 @@ impl Engine {
     /// Takes the settings out of a snapshot, before anything else of it counts. Answers whether the engine has begun
     /// anew and knows nothing yet.
     pub(super) fn before_snapshot(&mut self, list: &List) -> bool {
+        if self.in_sync && !list.unread.is_empty() {
+            // To begin anew would be to forget what cannot be read again now.
+            self.recent.retain(|(_, _, revision)| *revision > list.revision);
+            return false;
+        }
         self.settings.clear();
         let mut converter = Converter::new(Options::default());
         for entry in list.entries.iter().filter(|entry| NodeSettings::reads(&entry.key)) {
