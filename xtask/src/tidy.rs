@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const MAX_FILE: usize = 1000;
 const MAX_FUNCTION: usize = 100;
 const MAX_DEPENDENCIES: usize = 10;
-const MAX_DEPENDENCIES_F4: usize = 15;
+const MAX_DEPENDENCIES_F4: usize = 17;
 
 /// Not on the floors of pure values and pure calculation.
 const EFFECTS: &[&str] = &[

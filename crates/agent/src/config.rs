@@ -137,6 +137,11 @@ pub const TABLE: &[Setting] = &[
         "CALICO_NODENAME_FILE",
         "Where the node's name is written down; else `nodename` in the state directory.",
     ),
+    variable(
+        "POD_NAMESPACE",
+        "Namespace of this pod: when it is deleted, the product is removed from the node.",
+    ),
+    variable("POD_SERVICE_ACCOUNT", "This pod's service account: the same."),
     variable("HOSTNAME", "Name of this node, if neither NODENAME nor the nodename file gives one."),
 ];
 

@@ -12,6 +12,7 @@ mod connections;
 mod current;
 mod engine;
 mod journal;
+mod leave;
 mod listeners;
 mod machine;
 mod metrics;
@@ -101,9 +102,24 @@ async fn serve(config: Arc<Config>, first: Current) -> Result<()> {
     let prefix = config.root.clone();
     let feed =
         FeedConfig { prefix, set: tortie_sync::AGENT, relist: relist.clone(), ..FeedConfig::default() };
+    let (watcher, removal) = leave::Watcher::new(&config);
+    let started = startup::spawn(
+        config.clone(),
+        store.clone(),
+        current.clone(),
+        removal.clone(),
+        health.register("node", None),
+    );
+    if kube.is_some() && leave::was_removed(&config.lib_dir) {
+        tokio::select! {
+            () = leave::restore(store.clone(), &config.node, started.clone()) => {}
+            signal = shutdown::signalled() => {
+                tracing::info!(signal = signal?, "agent stops before it has begun");
+                return Ok(());
+            }
+        }
+    }
     let feed = tortie_sync::spawn(store.clone(), feed);
-    let started =
-        startup::spawn(config.clone(), store.clone(), current.clone(), health.register("node", None));
     let (bird, bird_config) = watch::channel(None);
     let (synced, in_sync) = watch::channel(false);
     let (tunnelled, tunnel_pools) = watch::channel(None);
@@ -125,6 +141,7 @@ async fn serve(config: Arc<Config>, first: Current) -> Result<()> {
         synced,
         tunnelled,
         problems: problems.clone(),
+        watcher,
         networks: collected,
         guarded: takeover::is_guarded(),
     })?;
@@ -136,7 +153,7 @@ async fn serve(config: Arc<Config>, first: Current) -> Result<()> {
     let mtu = attach::workload_mtu(&config, &host)?;
     let ipam = Ipam::new(store.clone(), config.node.clone());
     let attachers = {
-        let (store, ipam, engine) = (store.clone(), ipam.clone(), engine.clone());
+        let (store, ipam, engine, host) = (store.clone(), ipam.clone(), engine.clone(), host.clone());
         let make = move |config: Arc<Config>| {
             attach::Attacher::new(attach::Parts {
                 config,
@@ -153,12 +170,22 @@ async fn serve(config: Arc<Config>, first: Current) -> Result<()> {
     };
     problems::pools::spawn(kube.clone(), ipam.clone(), problems.clone(), networks);
     tunnels::spawn(store.clone(), ipam.clone(), config.node.clone(), tunnel_pools);
-    reconcile::spawn(config.clone(), store, ipam.clone(), attachers.clone(), in_sync.clone());
+    reconcile::spawn(
+        config.clone(),
+        store,
+        ipam.clone(),
+        attachers.clone(),
+        removal.clone(),
+        in_sync.clone(),
+    );
     let networking = config.start.node.networking;
     let kube = kube.filter(|_| networking);
     if let Some(kube) = &kube {
         condition::spawn(kube.clone(), config.clone(), in_sync.clone(), started.clone());
+        leave::spawn_forgetting(kube.clone(), config.clone(), removal.clone());
     }
+    let mut leaving =
+        leave::Leaving { config: config.clone(), removal: removal.clone(), engine: engine.clone(), host };
     // What another agent left is removed before pods are attached: it drops the packets of those that it does not know.
     let settled = takeover::spawn(problems.clone(), in_sync);
     let shown = problems.watch();
@@ -171,10 +198,16 @@ async fn serve(config: Arc<Config>, first: Current) -> Result<()> {
         in_sync: settled,
         ipam,
         shown,
+        removal,
     };
     socket::serve(&config.run_dir.join("agent.sock"), Arc::new(service))?;
 
     let signal = shutdown::signalled().await?;
+    if leaving.is_removal().await {
+        tracing::info!(signal, "agent stops, and the product goes with it");
+        leaving.leave().await;
+        return Ok(());
+    }
     tracing::info!(signal, "agent stops; the kernel keeps policy and routes");
     if let Some(kube) = &kube {
         condition::stopped(kube, &config).await;

@@ -4,6 +4,7 @@ use crate::attach::chain;
 use crate::attachers::Attachers;
 use crate::config::Config;
 use crate::journal;
+use crate::leave::Removal;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -51,6 +52,7 @@ pub(crate) fn spawn(
     store: Arc<dyn Store>,
     ipam: Ipam,
     attachers: Arc<Attachers>,
+    removal: watch::Receiver<Removal>,
     mut in_sync: watch::Receiver<bool>,
 ) {
     tokio::spawn(async move {
@@ -58,7 +60,7 @@ pub(crate) fn spawn(
             return;
         }
         loop {
-            if attachers.paused() {
+            if attachers.paused() || removal.borrow().is_some() {
                 // Nothing may be written; what is due is done later.
                 tokio::time::sleep(LOCKED_PAUSE).await;
                 continue;

@@ -96,6 +96,11 @@ impl Routing {
         self.pools.iter().filter(vxlan).map(|(cidr, _)| *cidr).collect()
     }
 
+    /// Blocks and pools, of all nodes.
+    pub(crate) fn networks(&self) -> impl Iterator<Item = Cidr> {
+        self.blocks.keys().chain(self.pools.keys()).copied()
+    }
+
     /// This node's addresses.
     pub(crate) fn own_addresses(&self) -> Vec<IpAddr> {
         self.objects.input.own().addresses().collect()

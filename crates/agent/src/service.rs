@@ -5,6 +5,7 @@ use crate::attachers::Attachers;
 use crate::config::Config;
 use crate::current::Current;
 use crate::engine::{Handle, LOCKED};
+use crate::leave::{self, Removal};
 use crate::problems::{self, Snapshot};
 use crate::socket;
 use crate::startup::Started;
@@ -31,10 +32,22 @@ pub(crate) struct Service {
     pub(crate) ipam: Ipam,
     /// What is wrong.
     pub(crate) shown: watch::Receiver<Arc<Snapshot>>,
+    /// Whether the product is being removed.
+    pub(crate) removal: watch::Receiver<Removal>,
 }
 
 impl socket::Service for Service {
     async fn answer(&self, request: Request, netns: Option<OwnedFd>) -> Response {
+        let removal = self.removal.borrow().clone();
+        match (request, removal) {
+            (Request::Add(_) | Request::CniStatus, Some(reason)) => Response::Error(leave::refusal(&reason)),
+            (request, _) => self.serve(request, netns).await,
+        }
+    }
+}
+
+impl Service {
+    async fn serve(&self, request: Request, netns: Option<OwnedFd>) -> Response {
         match request {
             Request::Add(_)
             | Request::Del(_)

@@ -5,6 +5,7 @@
 use crate::attach::chain;
 use crate::config::Config;
 use crate::current::Current;
+use crate::leave::Removal;
 use crate::machine::ThisHost;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,11 +32,12 @@ pub(crate) fn spawn(
     config: Arc<Config>,
     store: Arc<dyn Store>,
     current: watch::Receiver<Arc<Current>>,
+    removal: watch::Receiver<Removal>,
     health: Reporter,
 ) -> watch::Receiver<Started> {
     let starting = Started { problem: Some("the node is starting".to_owned()), notes: Vec::new() };
     let (told, started) = watch::channel(starting);
-    tokio::spawn(run(config, store, current, health, told));
+    tokio::spawn(run(config, store, current, removal, health, told));
     started
 }
 
@@ -43,12 +45,17 @@ async fn run(
     config: Arc<Config>,
     store: Arc<dyn Store>,
     mut current: watch::Receiver<Arc<Current>>,
+    mut removal: watch::Receiver<Removal>,
     health: Reporter,
     told: watch::Sender<Started>,
 ) {
     let mut prepared = false;
     let mut pause = FIRST_PAUSE;
     loop {
+        // What is being taken apart is not made again.
+        if removal.wait_for(Option::is_none).await.is_err() {
+            return;
+        }
         let outcome = if prepared {
             refresh_node(&*store, &config.start.node, &ThisHost).await
         } else {

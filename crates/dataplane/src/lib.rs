@@ -19,6 +19,7 @@ use tortie_calc::fabric::FabricUpdate;
 use tortie_calc::update::LocalWorkload;
 use tortie_kernel_nft::Driver;
 use tortie_model::WorkloadId;
+use tortie_model::value::IpPool;
 use tortie_net::Cidr;
 use tortie_rules::Desired;
 
@@ -201,6 +202,11 @@ impl Dataplane {
     /// What the kernel refuses, one line each. The rest is as it should be.
     pub fn refused(&self) -> &[String] {
         &self.refused
+    }
+
+    /// Pools.
+    pub fn pools(&self) -> impl Iterator<Item = &IpPool> {
+        self.desired.pools()
     }
 
     /// Local workloads.

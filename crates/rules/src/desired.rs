@@ -145,6 +145,11 @@ impl Desired {
         self.interfaces.iter().filter_map(|(name, claims)| Some((name.as_str(), claims.first()?)))
     }
 
+    /// The pools.
+    pub fn pools(&self) -> impl Iterator<Item = &IpPool> {
+        self.pools.values().map(|pool| &**pool)
+    }
+
     /// Takes an update in.
     pub fn on_update(&mut self, update: &Update) {
         match update {
