@@ -24,6 +24,7 @@ pub(crate) struct Invocation {
     pub(crate) version: String,
     pub(crate) socket: PathBuf,
     pub(crate) journal: PathBuf,
+    pub(crate) conf_dir: PathBuf,
     pub(crate) args: CniArgs,
     pub(crate) valid: Vec<String>,
 }
@@ -40,6 +41,7 @@ struct NetConf {
     ipam: serde_json::Value,
     agent_socket: String,
     journal_dir: String,
+    conf_dir: String,
     #[serde(rename = "cni.dev/valid-attachments")]
     valid: Vec<ValidAttachment>,
 }
@@ -119,6 +121,7 @@ impl Invocation {
             } else {
                 conf.journal_dir.into()
             },
+            conf_dir: if conf.conf_dir.is_empty() { "/etc/cni/net.d".into() } else { conf.conf_dir.into() },
             args: CniArgs { network: conf.name, mtu: conf.mtu, ipam: conf.ipam, ..CniArgs::default() },
             valid: conf.valid.into_iter().map(|a| format!("{}/{}", a.container_id, a.ifname)).collect(),
             version,

@@ -2,14 +2,17 @@
 //!
 //! It holds no logic, no credential and no datastore client: environment and network configuration go to the agent's
 //! socket together with the pod's network namespace (as a descriptor). It must stay small and quick to start; no
-//! async runtime here.
+//! async runtime here. Only where the network was removed, and no agent is left, it works by itself.
 //!
 //! CNI specification 1.1: <https://www.cni.dev/docs/spec/>.
 
 mod client;
 mod config;
 mod journal;
+mod removed;
 mod result;
+
+pub use removed::wait;
 
 use config::{Invocation, Verb};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
@@ -47,6 +50,9 @@ pub fn run(env: impl Fn(&str) -> Option<String>, input: &mut impl Read, out: &mu
 
 fn serve(call: &Invocation) -> Result<String, (String, ApiError)> {
     let fail = |e: ApiError| (call.version.clone(), e);
+    if let Some(mark) = removed::mark(call) {
+        return removed::serve(call, &mark).map_err(fail);
+    }
     match call.verb {
         Verb::Version => Ok(result::versions()),
         Verb::Add => match client::ask(

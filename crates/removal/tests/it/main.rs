@@ -1,5 +1,7 @@
 //! A node that is as an agent leaves it, and what is on it afterwards.
 
+#![expect(clippy::unwrap_used, reason = "a test fails loudly")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::IpAddr;
