@@ -2,17 +2,22 @@
 
 use crate::attach::chain;
 use crate::attachers::Attachers;
-use crate::config::Config;
+use crate::config::{Config, Datastore};
 use crate::journal;
 use crate::leave::Removal;
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tortie_agent_api::CniArgs;
 use tortie_ipam::{HandleId, Ipam};
-use tortie_store::{Store, StoreError};
+use tortie_store::{List, Store, StoreError};
+
+const PODS: &str = "/tortie/kubernetes/pods/";
+/// Calico's own records of workloads, in etcd.
+const ENDPOINTS: &str = "/calico/resources/v3/projectcalico.org/workloadendpoints/";
 
 /// How often addresses are compared with pods.
 const INTERVAL: Duration = Duration::from_mins(5);
@@ -91,21 +96,36 @@ async fn replay(config: &Config, attachers: &Attachers) {
 
 async fn compare(config: &Config, store: &dyn Store, ipam: &Ipam) -> Result<(), String> {
     let mark = ipam.mark().await.map_err(|e| chain(&e))?;
-    let pods = recorded(store, &config.node).await.map_err(|e| chain(&e))?;
-    let live: BTreeSet<HandleId> = pods.iter().map(Recorded::handle).collect();
-    let done = ipam.reconcile(mark, live).await.map_err(|e| chain(&e))?;
+    let list = store.list(PODS).await.map_err(|e| chain(&e))?;
+    let live: BTreeSet<HandleId> = in_list(&list, &config.node).iter().map(Recorded::handle).collect();
+    let mut in_use = BTreeSet::new();
+    for pod in objects(&list) {
+        in_use.extend(addresses_of_pod(&pod, &config.node));
+    }
+    // In Kubernetes they are the pods once more.
+    if config.datastore != Datastore::Kubernetes {
+        let endpoints = store.list(ENDPOINTS).await.map_err(|e| chain(&e))?;
+        for endpoint in objects(&endpoints) {
+            in_use.extend(addresses_of_endpoint(&endpoint, &config.node));
+        }
+    }
+    let done = ipam.reconcile_sparing(mark, live, in_use).await.map_err(|e| chain(&e))?;
     tracing::debug!(outcome = ?done, "addresses compared with pods");
     Ok(())
 }
 
 /// Containers of this node that hold addresses.
 pub(crate) async fn recorded(store: &dyn Store, node: &str) -> Result<Vec<Recorded>, StoreError> {
-    let list = store.list("/tortie/kubernetes/pods/").await?;
-    Ok(list
-        .entries
-        .iter()
-        .filter_map(|entry| {
-            let pod: Value = serde_json::from_slice(&entry.value).ok()?;
+    Ok(in_list(&store.list(PODS).await?, node))
+}
+
+fn objects(list: &List) -> impl Iterator<Item = Value> {
+    list.entries.iter().filter_map(|entry| serde_json::from_slice(&entry.value).ok())
+}
+
+fn in_list(list: &List, node: &str) -> Vec<Recorded> {
+    objects(list)
+        .filter_map(|pod| {
             if pod.pointer("/spec/nodeName")?.as_str()? != node {
                 return None;
             }
@@ -119,5 +139,74 @@ pub(crate) async fn recorded(store: &dyn Store, node: &str) -> Result<Vec<Record
                 container_id: annotation("cni.projectcalico.org/containerID")?.to_owned(),
             })
         })
-        .collect())
+        .collect()
+}
+
+/// Addresses that a pod of this node has, by whatever plugin it got them: an older Calico left no container in the
+/// pod's record, and other networks leave nothing but the status.
+fn addresses_of_pod(pod: &Value, node: &str) -> Vec<IpAddr> {
+    let text = |path: &str| pod.pointer(path).and_then(Value::as_str).unwrap_or_default();
+    let finished = ["Succeeded", "Failed"].contains(&text("/status/phase"));
+    let on_host = pod.pointer("/spec/hostNetwork").and_then(Value::as_bool) == Some(true);
+    if text("/spec/nodeName") != node || finished || on_host {
+        return Vec::new();
+    }
+    let annotation = |name: &str| text(&format!("/metadata/annotations/cni.projectcalico.org~1{name}"));
+    let recorded = annotation("podIPs").split(',').chain([annotation("podIP"), text("/status/podIP")]);
+    let told = pod.pointer("/status/podIPs").and_then(Value::as_array).into_iter().flatten();
+    let told = told.filter_map(|ip| ip.get("ip")?.as_str());
+    recorded.chain(told).filter_map(address).collect()
+}
+
+/// Addresses of a workload endpoint of this node, where Calico keeps such objects.
+fn addresses_of_endpoint(endpoint: &Value, node: &str) -> Vec<IpAddr> {
+    if endpoint.pointer("/spec/node").and_then(Value::as_str) != Some(node) {
+        return Vec::new();
+    }
+    let networks = endpoint.pointer("/spec/ipNetworks").and_then(Value::as_array).into_iter().flatten();
+    networks.filter_map(|network| address(network.as_str()?)).collect()
+}
+
+/// An address, with or without a length.
+fn address(text: &str) -> Option<IpAddr> {
+    text.trim().split('/').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn texts(addresses: Vec<IpAddr>) -> Vec<String> {
+        addresses.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_pods_addresses_are_in_its_record_or_in_its_status() {
+        let pod = json!({
+            "metadata": {"annotations": {"cni.projectcalico.org/podIPs": "10.0.0.1/32,fd00::1/128"}},
+            "spec": {"nodeName": "n1"},
+            "status": {"phase": "Running", "podIP": "10.0.0.2", "podIPs": [{"ip": "10.0.0.2"}, {"ip": "fd00::2"}]},
+        });
+        assert_eq!(
+            texts(addresses_of_pod(&pod, "n1")),
+            ["10.0.0.1", "fd00::1", "10.0.0.2", "10.0.0.2", "fd00::2"]
+        );
+        assert!(addresses_of_pod(&pod, "n2").is_empty());
+        for (path, value) in
+            [("/status/phase", json!("Succeeded")), ("/spec", json!({"nodeName": "n1", "hostNetwork": true}))]
+        {
+            let mut other = pod.clone();
+            *other.pointer_mut(path).unwrap() = value;
+            assert!(addresses_of_pod(&other, "n1").is_empty(), "{path}");
+        }
+        assert!(addresses_of_pod(&json!({"spec": {"nodeName": "n1"}}), "n1").is_empty());
+    }
+
+    #[test]
+    fn an_endpoints_addresses_are_its_networks() {
+        let endpoint = json!({"spec": {"node": "n1", "ipNetworks": ["10.0.0.1/32", "fd00::1/128", "?"]}});
+        assert_eq!(texts(addresses_of_endpoint(&endpoint, "n1")), ["10.0.0.1", "fd00::1"]);
+        assert!(addresses_of_endpoint(&endpoint, "n2").is_empty());
+    }
 }

@@ -21,6 +21,7 @@ use tortie_kernel_net::{
     Batch, BatchReport, Change, DumpError, LinkIndex, Neighbour, NeighbourEntry, NeighbourFilter, Netlink,
     NextHop, OpenError, Route, RouteFilter, RouteKind, RouteProtocol, TableId, TransportError,
 };
+use tortie_model::names::felix;
 use tortie_net::{Cidr, Family, Mac};
 
 /// What the overlay is told once.
@@ -317,9 +318,22 @@ impl Overlay {
             protocol: Some(RouteProtocol::CALICO),
             ..RouteFilter::default()
         };
-        let routes = self.netlink.routes(ours)?;
+        // Calico signs alike its routes into other tunnels, which are how pods talk where those are in use, and those
+        // straight to workloads, which are not our business here.
+        let others: Vec<LinkIndex> = self
+            .netlink
+            .links()?
+            .into_iter()
+            .filter(|link| felix::TUNNEL_INTERFACES.contains(&link.name.as_str()))
+            .map(|link| link.index)
+            .collect();
+        let elsewhere = |r: &Route| {
+            let mut hops = r.next_hops.iter();
+            hops.any(|hop| hop.gateway.is_none() || hop.link.is_some_and(|l| others.contains(&l)))
+        };
+        let routes = self.netlink.routes(ours)?.into_iter().filter(|r| !elsewhere(r));
         let routes: Vec<(Cidr, Path)> =
-            routes.into_iter().map(|r| (r.dst, self.path_of(&r).unwrap_or(Path::Here))).collect();
+            routes.map(|r| (r.dst, self.path_of(&r).unwrap_or(Path::Here))).collect();
         let mut neighbours = Vec::new();
         let mut forwards = Vec::new();
         for (family, link) in &self.links {

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use tortie_delta::{Todo, Tracker};
 use tortie_kernel_net::{
     Batch, Change, DumpError, Event, Groups, LinkIndex, Monitor, MonitorError, Netlink, OpenError, Route,
-    RouteFilter, RouteKind, TableId,
+    RouteFilter, RouteKind, RouteProtocol, TableId,
 };
 use tortie_net::Cidr;
 
@@ -191,7 +191,9 @@ impl Routes {
                 }
                 Todo::Delete(address, name) => match self.links.get(name) {
                     Some(link) => {
-                        batch.delete_route(&Route::on(*address, *link));
+                        // Whoever made it: Calico's plugin and its agent do not sign alike, and neither as we do.
+                        let route = Route { priority: None, ..Route::on(*address, *link) };
+                        batch.delete_route(&route.by(RouteProtocol::ANY));
                         keys.push((*address, name.clone()));
                     }
                     // Its interface is gone, and the route with it.

@@ -10,7 +10,9 @@ use tortie_calc::Update;
 use tortie_calc::update::{Action, ActivePolicy, EndpointTier, LocalWorkload, Rule, Side};
 use tortie_dataplane::{Config, Dataplane, OverlayConfig, Report};
 use tortie_kernel_net::pod::{self, PodSpec};
-use tortie_kernel_net::{LinkChange, LinkIndex, NewLink, Route, RouteFilter, TableId, VethPeer};
+use tortie_kernel_net::{
+    LinkChange, LinkIndex, NewLink, Route, RouteFilter, RouteProtocol, TableId, VethPeer,
+};
 use tortie_model::value::WorkloadEndpoint;
 use tortie_model::{PolicyId, PolicyKind, WorkloadId};
 use tortie_net::Cidr;
@@ -219,6 +221,30 @@ fn a_restart_adopts_what_is_there_and_deletes_when_in_sync() {
         lab.apply(&mut last, &[policy(Action::Allow), workload(1), Update::InSync]);
         assert_eq!(lab.routes(), hosts(1).to_vec(), "what an earlier run left is found without a memory");
         assert_eq!(lab.pings(1, 1), NO);
+    });
+}
+
+/// Calico's plugin signs its routes as `boot`, its agent may sign them with a number of its own.
+#[test]
+fn routes_are_adopted_and_removed_whoever_signed_them() {
+    isolated(|| {
+        let lab = Lab::new();
+        for n in [1, 2] {
+            let link = lab.node.index(&interface(n));
+            for address in hosts(n) {
+                let route = Route::on(address, link).by(RouteProtocol::CALICO);
+                lab.node.netlink().replace_route(&route).unwrap();
+            }
+        }
+        let signed = || {
+            let filter = RouteFilter { protocol: Some(RouteProtocol::CALICO), ..RouteFilter::default() };
+            lab.node.netlink().routes(filter).unwrap().len()
+        };
+        assert_eq!(signed(), 4);
+        lab.apply(&mut lab.dataplane(), &both_open());
+        assert_eq!((lab.routes(), signed()), (all_hosts(), 4), "as they are");
+        lab.apply(&mut lab.dataplane(), &[policy(Action::Allow), workload(1), Update::InSync]);
+        assert_eq!((lab.routes(), signed()), (hosts(1).to_vec(), 2), "nobody wants the others");
     });
 }
 

@@ -116,7 +116,18 @@ impl Ipam {
     /// alone. Released are addresses that say they belong to a pod of this node and whose handle is not live;
     /// addresses of unknown purpose stay. A handle without addresses is removed when it was seen so in two calls.
     pub async fn reconcile(&self, mark: Mark, live: BTreeSet<HandleId>) -> Result<Reconciled, ReleaseError> {
-        self.ask(|reply| Command::Reconcile { mark, live, reply }).await.ok_or(ReleaseError::Stopped)?
+        self.reconcile_sparing(mark, live, BTreeSet::new()).await
+    }
+
+    /// As [`Ipam::reconcile`]; a handle that holds one of the addresses `in_use` lives as well. For those who know that
+    /// somebody has an address, and not by which container.
+    pub async fn reconcile_sparing(
+        &self,
+        mark: Mark,
+        live: BTreeSet<HandleId>,
+        in_use: BTreeSet<IpAddr>,
+    ) -> Result<Reconciled, ReleaseError> {
+        self.ask(|reply| Command::Reconcile { mark, live, in_use, reply }).await.ok_or(ReleaseError::Stopped)?
     }
 
     /// Gives back the node's blocks that hold no address; answers which.

@@ -31,7 +31,8 @@ impl Writer {
     pub(crate) async fn reconcile(
         &mut self,
         mark: Mark,
-        live: &BTreeSet<HandleId>,
+        mut live: BTreeSet<HandleId>,
+        in_use: &BTreeSet<IpAddr>,
     ) -> Result<Reconciled, ReleaseError> {
         let mut done = Reconciled::default();
         self.distrust();
@@ -42,13 +43,15 @@ impl Writer {
         for family in Family::ALL {
             blocks.extend(self.datastore.blocks(family).await?.blocks);
         }
-        let gone = self.gone(&blocks, mark, live);
+        let held = blocks.iter().flat_map(|b| b.value.allocations());
+        live.extend(held.filter(|a| in_use.contains(&a.addr) && !a.is_cooling()).filter_map(|a| a.handle()));
+        let gone = self.gone(&blocks, mark, &live);
         for handles in gone.chunks(AT_ONCE) {
             let handles: BTreeSet<HandleId> = handles.iter().cloned().collect();
             done.released.extend(self.release_handles(&handles).await?);
             self.cache.end_batch();
         }
-        done.handles = self.drop_hollow_handles(&blocks, mark, live).await?;
+        done.handles = self.drop_hollow_handles(&blocks, mark, &live).await?;
         self.write_collected(facts.config.ip_cooldown_seconds).await?;
         self.recent.retain(|_, at| *at > mark.0);
         for (handle, addresses) in &done.released {

@@ -48,7 +48,12 @@ pub(crate) enum Command {
     ReleaseHandle { handle: HandleId, reply: Reply<Result<Vec<IpAddr>, ReleaseError>> },
     ReleaseAddresses { addresses: Vec<Release>, reply: Reply<Result<Vec<IpAddr>, ReleaseError>> },
     Mark { reply: Reply<Mark> },
-    Reconcile { mark: Mark, live: BTreeSet<HandleId>, reply: Reply<Result<Reconciled, ReleaseError>> },
+    Reconcile {
+        mark: Mark,
+        live: BTreeSet<HandleId>,
+        in_use: BTreeSet<IpAddr>,
+        reply: Reply<Result<Reconciled, ReleaseError>>,
+    },
     ReleaseEmptyBlocks { reply: Reply<Result<Vec<Cidr>, ReleaseError>> },
     Usage { reply: Reply<Result<Vec<PoolUsage>, ReleaseError>> },
     Facts { reply: Reply<Result<Arc<Facts>, ReleaseError>> },
@@ -199,8 +204,8 @@ impl Writer {
             Command::Mark { reply } => {
                 let _ = reply.send(Mark(self.assigned));
             }
-            Command::Reconcile { mark, live, reply } => {
-                let _ = reply.send(self.reconcile(mark, &live).await);
+            Command::Reconcile { mark, live, in_use, reply } => {
+                let _ = reply.send(self.reconcile(mark, live, &in_use).await);
             }
             Command::ReleaseEmptyBlocks { reply } => {
                 let _ = reply.send(self.release_empty_blocks().await);

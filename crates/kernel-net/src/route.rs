@@ -30,6 +30,8 @@ pub struct RouteProtocol(pub u8);
 impl RouteProtocol {
     /// Made by the kernel.
     pub const KERNEL: Self = Self(2);
+    /// In a removal: whoever made it.
+    pub const ANY: Self = Self(0);
     /// Made while booting; the default of tools that state nothing else.
     pub const BOOT: Self = Self(3);
     /// Made by the administrator.

@@ -392,6 +392,22 @@ async fn reconcile_releases_what_is_gone_and_nothing_else() {
     assert_eq!(done.released.keys().cloned().collect::<Vec<_>>(), [handle("new")]);
 }
 
+/// Pods that were there before us: nobody knows by which container they have their addresses.
+#[tokio::test]
+async fn an_address_in_use_keeps_its_handle() {
+    let lab = tiny(&["n1"]).await;
+    let ipam = lab.ipam("n1");
+    let kept = ipam.assign(pod("n1", "kept")).await.unwrap();
+    ipam.assign(pod("n1", "gone")).await.unwrap();
+    let mark = ipam.mark().await.unwrap();
+    let in_use = kept.first().copied().into_iter().collect();
+    let done = ipam.reconcile_sparing(mark, [].into(), in_use).await.unwrap();
+    assert_eq!(done.released.keys().cloned().collect::<Vec<_>>(), [handle("gone")]);
+    let left: Vec<_> = lab.stored().await.held().into_keys().collect();
+    assert_eq!(left, [handle("kept")], "with all its addresses");
+    assert_eq!(ipam.assign(pod("n1", "kept")).await.unwrap(), kept);
+}
+
 #[tokio::test]
 async fn empty_blocks_are_given_back_when_told() {
     let lab = tiny(&["n1"]).await;
