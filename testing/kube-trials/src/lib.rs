@@ -9,6 +9,7 @@
 //! shape share a cluster, one after the other; pods and NetworkPolicies of the namespace are removed after each. A trial that
 //! changes anything else for good has a shape with `own: true`, and a cluster of its own. No sleep to wait, both families always.
 
+pub mod ask;
 pub mod cluster;
 pub mod context;
 pub mod leaks;

@@ -5,6 +5,9 @@ mod agent_away;
 mod containerd_restarts;
 mod node_restarts;
 mod pods_talk;
+mod probes;
+mod services;
+mod vxlan;
 
 use crate::Trial;
 
@@ -15,6 +18,11 @@ pub const ALL: &[Trial] = &[
     agent_away::TRIAL,
     containerd_restarts::TRIAL,
     node_restarts::TRIAL,
+    probes::BOTH,
+    probes::IPV6,
+    services::NFTABLES,
+    services::IPTABLES,
+    vxlan::TRIAL,
 ];
 
 #[cfg(test)]
