@@ -21,11 +21,15 @@ impl Context {
     pub fn new(cluster: Arc<Cluster>, trial: &str) -> Result<Self> {
         let namespace = format!("trial-{trial}");
         let cx = Self { cluster, namespace };
-        cx.cluster.apply(&json!([
+        let objects = json!([
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": cx.namespace}},
             // Controllers make it, later; pods are refused until then.
             {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": cx.namespace}},
-        ]))?;
+        ]);
+        // Or just now, in between kubectl's look and its write.
+        wait::until(&format!("the namespace {}", cx.namespace), wait::seconds(20), || {
+            cx.cluster.apply(&objects).map(Some)
+        })?;
         Ok(cx)
     }
 
