@@ -34,6 +34,9 @@ pub enum Request {
     Gc {
         /// Valid attachments.
         valid: Vec<String>,
+        /// The network's `name`.
+        #[serde(default)]
+        network: String,
     },
     /// State of the agent, for people and tests.
     NodeStatus,
@@ -67,6 +70,8 @@ pub struct CniArgs {
     pub pod_uid: String,
     /// `IP` of `CNI_ARGS`: wanted addresses.
     pub ips: Vec<IpAddr>,
+    /// Addresses of the result of ADD, as the runtime remembers it (CHECK).
+    pub previous: Vec<IpAddr>,
     /// The network's `name`.
     pub network: String,
     /// `mtu` of the configuration; 0 = the agent decides.
@@ -128,6 +133,8 @@ pub mod code {
     pub const TRY_AGAIN: u32 = 11;
     /// The plugin is not available (STATUS).
     pub const NOT_AVAILABLE: u32 = 50;
+    /// The plugin is not available, and pods that run may have limited connectivity (STATUS).
+    pub const LIMITED: u32 = 51;
     /// Ours: no address could be assigned.
     pub const IPAM: u32 = 101;
     /// Ours: the kernel refused.

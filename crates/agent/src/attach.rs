@@ -1,11 +1,13 @@
 //! ADD, DEL and CHECK of one pod: the transaction of `docs/design/agent.md`.
 
+mod collect;
+pub(crate) mod owner;
+
 use crate::addresses;
 use crate::config::Config;
 use crate::connections::Connections;
 use crate::engine::Handle;
 use crate::metrics::Metrics;
-use crate::reconcile;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -76,20 +78,7 @@ impl Attacher {
     async fn locked_add(&self, args: &CniArgs, netns: Option<OwnedFd>) -> Result<Attachment, ApiError> {
         check_ipam(args)?;
         let path = pod_path(args)?;
-        let netns = netns.ok_or_else(|| {
-            fail(
-                code::INVALID_ENVIRONMENT,
-                format!("ADD of {} came without a network namespace", subject(args)),
-                "plugin and agent are of different versions",
-            )
-        })?;
-        let netns = NetNs::from_fd(netns).map_err(|e| {
-            fail(
-                code::UNKNOWN_CONTAINER,
-                format!("{}: {}: {e}", subject(args), args.netns),
-                "the container is gone",
-            )
-        })?;
+        let netns = namespace(args, "ADD", netns)?;
         let lock = self.lock(&path);
         let _held = lock.lock().await;
 
@@ -140,9 +129,7 @@ impl Attacher {
     fn spec(&self, args: &CniArgs) -> PodSpec {
         let mtu = if args.mtu > 0 { args.mtu } else { self.parts.mtu };
         let mut spec = PodSpec::new(self.host_name(args), args.ifname.clone(), mtu, Vec::new());
-        // For people who look at interfaces; the kernel takes 255 bytes.
-        let alias = format!("{}/{} {}", args.namespace, args.pod, args.container_id);
-        spec.alias = Some(alias.chars().take(200).collect());
+        spec.alias = Some(owner::alias(&args.namespace, &args.pod, &args.container_id));
         spec
     }
 
@@ -159,7 +146,7 @@ impl Attacher {
     async fn discard(&self, args: &CniArgs, pair: Option<Preparing>) {
         let Some(pair) = pair else { return };
         if let Ok(Ok(_)) = pair.await
-            && let Err(error) = self.remove_interface(args).await
+            && let Err(error) = self.remove_interface(args, true).await
         {
             tracing::warn!(pod = %pod_name(args), error = %error.message, "an interface without addresses is left; the next attempt replaces it");
         }
@@ -200,9 +187,7 @@ impl Attacher {
             fail(code::TRY_AGAIN, format!("{}: {e}", subject(args)), "see the agent's log; it keeps trying")
         })?;
         let host = self.parts.host.clone();
-        let broken = |e: &dyn std::error::Error| {
-            fail(code::KERNEL, format!("interface of {}: {}", subject(args), chain(e)), "")
-        };
+        let broken = |e: &dyn std::error::Error| broken(args, e);
         let made = match made {
             Some(made) => made,
             None => self.prepare(args, &netns).await,
@@ -265,7 +250,7 @@ impl Attacher {
                 true
             }
         };
-        if ours && let Err(error) = self.remove_interface(args).await {
+        if let Err(error) = self.remove_interface(args, ours).await {
             note(error);
         }
         match self.parts.ipam.release_by_handle(&handle(args)).await {
@@ -279,13 +264,13 @@ impl Attacher {
         first.map_or(Ok(()), Err)
     }
 
-    async fn remove_interface(&self, args: &CniArgs) -> Result<(), ApiError> {
-        let (host, name) = (self.parts.host.clone(), self.host_name(args));
-        let broken = |e: &dyn std::error::Error| {
-            fail(code::KERNEL, format!("interface of {}: {}", subject(args), chain(e)), "")
-        };
-        let removed = tokio::task::spawn_blocking(move || pod::detach(&host, &name)).await;
-        removed.map_err(|e| broken(&e))?.map_err(|e| broken(&e))?;
+    /// Removes the container's interface. Whose an interface is says its description; if that says nothing, `recorded` decides.
+    async fn remove_interface(&self, args: &CniArgs, recorded: bool) -> Result<(), ApiError> {
+        let (host, name, container) =
+            (self.parts.host.clone(), self.host_name(args), args.container_id.clone());
+        let removed =
+            tokio::task::spawn_blocking(move || owner::remove(&host, &name, &container, recorded)).await;
+        removed.map_err(|e| broken(args, &e))?.map_err(|e| broken(args, &e))?;
         Ok(())
     }
 
@@ -315,8 +300,11 @@ impl Attacher {
     }
 
     /// CNI CHECK.
-    pub(crate) async fn check(&self, args: &CniArgs) -> Result<(), ApiError> {
+    pub(crate) async fn check(&self, args: &CniArgs, netns: Option<OwnedFd>) -> Result<(), ApiError> {
         let path = pod_path(args)?;
+        let netns = namespace(args, "CHECK", netns)?;
+        let lock = self.lock(&path);
+        let _held = lock.lock().await;
         let entry = self.pod(&path, args).await?;
         let pod = object(&entry, args)?;
         if annotation(&pod, CONTAINER_ID) != Some(args.container_id.as_str()) {
@@ -326,38 +314,29 @@ impl Attacher {
                 "its record names another container",
             ));
         }
-        let name = self.host_name(args);
+        let mut missing = Vec::new();
+        let ips = recorded_ips(&pod);
+        if let Some(lost) = args.previous.iter().find(|ip| !ips.contains(ip)) {
+            missing.push(format!("its record does not have the address {lost} that it was given"));
+        }
+        let (host, spec) = (self.parts.host.clone(), self.spec(args).with_addresses(ips));
+        let name = spec.host_name.clone();
+        let seen = tokio::task::spawn_blocking(move || pod::inspect(&host, &netns, &spec)).await;
+        missing.extend(seen.map_err(|e| broken(args, &e))?.map_err(|e| broken(args, &e))?);
         let status = self.parts.engine.status().await.unwrap_or_default();
         match status.endpoints.iter().find(|e| e.interface == name) {
-            Some(endpoint) if endpoint.state == "up" => Ok(()),
-            Some(endpoint) => Err(fail(
-                code::KERNEL,
-                format!("interface {name} of {} is in state {}", subject(args), endpoint.state),
-                "see `tortie node status`",
-            )),
-            None => Err(fail(
-                code::UNKNOWN_CONTAINER,
-                format!("{} is not known to the engine", subject(args)),
-                "",
-            )),
+            Some(endpoint) if endpoint.state == "up" => {}
+            Some(endpoint) => missing.push(format!("its policy on {name} is in state {}", endpoint.state)),
+            None => missing.push("the agent has no policy for it".to_owned()),
         }
-    }
-
-    /// CNI GC: takes away what this node's containers hold that are not in `valid` (`containerID/ifname`).
-    pub(crate) async fn collect(&self, valid: &[String]) -> Result<(), ApiError> {
-        let pods = reconcile::recorded(&*self.parts.store, &self.parts.config.node)
-            .await
-            .map_err(|e| fail(code::DATASTORE, format!("pods cannot be listed: {}", chain(&e)), ""))?;
-        let mut first = None;
-        for gone in pods
-            .iter()
-            .filter(|p| !valid.iter().any(|v| v.split('/').next() == Some(p.container_id.as_str())))
-        {
-            if let Err(error) = self.del(&gone.args()).await {
-                first.get_or_insert(error);
-            }
+        if missing.is_empty() {
+            return Ok(());
         }
-        first.map_or(Ok(()), Err)
+        Err(fail(
+            code::KERNEL,
+            format!("{}: {}", subject(args), missing.join("; ")),
+            "the agent's log may say more; a new sandbox of the pod gets a new interface",
+        ))
     }
 
     async fn assign(
@@ -444,6 +423,30 @@ impl Attacher {
     }
 }
 
+/// The network namespace that came with a question.
+fn namespace(args: &CniArgs, verb: &str, netns: Option<OwnedFd>) -> Result<NetNs, ApiError> {
+    let netns = netns.ok_or_else(|| {
+        fail(
+            code::INVALID_ENVIRONMENT,
+            format!("{verb} of {} came without a network namespace", subject(args)),
+            "plugin and agent are of different versions",
+        )
+    })?;
+    NetNs::from_fd(netns).map_err(|e| {
+        fail(
+            code::UNKNOWN_CONTAINER,
+            format!("{}: {}: {e}", subject(args), args.netns),
+            "the container is gone",
+        )
+    })
+}
+
+/// The addresses that a pod's record names.
+fn recorded_ips(pod: &Value) -> Vec<IpAddr> {
+    let text = annotation(pod, POD_IPS).unwrap_or_default();
+    text.split(',').filter_map(|ip| ip.split('/').next()?.parse().ok()).collect()
+}
+
 fn pod_path(args: &CniArgs) -> Result<String, ApiError> {
     for (name, value) in [("K8S_POD_NAMESPACE", &args.namespace), ("K8S_POD_NAME", &args.pod)] {
         if value.is_empty() || value.contains('/') {
@@ -459,8 +462,11 @@ fn pod_path(args: &CniArgs) -> Result<String, ApiError> {
 
 /// The handle of a container's addresses, as Calico names it.
 pub(crate) fn handle(args: &CniArgs) -> HandleId {
-    let network = if args.network.is_empty() { "k8s-pod-network" } else { &args.network };
-    HandleId::of_container(network, &args.container_id)
+    handle_of(&args.network, &args.container_id)
+}
+
+fn handle_of(network: &str, container: &str) -> HandleId {
+    HandleId::of_container(if network.is_empty() { "k8s-pod-network" } else { network }, container)
 }
 
 fn check_ipam(args: &CniArgs) -> Result<(), ApiError> {
@@ -494,6 +500,10 @@ fn subject(args: &CniArgs) -> String {
 
 fn fail(code: u32, message: String, details: &str) -> ApiError {
     ApiError { code, message, details: details.to_owned() }
+}
+
+fn broken(args: &CniArgs, error: &dyn std::error::Error) -> ApiError {
+    fail(code::KERNEL, format!("interface of {}: {}", subject(args), chain(error)), "")
 }
 
 fn datastore(args: &CniArgs, error: &StoreError) -> ApiError {

@@ -68,12 +68,10 @@ impl Service {
                 self.attachers.get().del(&args).await.map_or_else(Response::Error, |()| Response::Ok)
             }
             Request::Check(args) => {
-                self.attachers.get().check(&args).await.map_or_else(Response::Error, |()| Response::Ok)
+                self.attachers.get().check(&args, netns).await.map_or_else(Response::Error, |()| Response::Ok)
             }
-            Request::CniStatus => {
-                self.wait_in_sync(Duration::ZERO).await.map_or_else(Response::Error, |()| Response::Ok)
-            }
-            Request::Gc { valid } => match self.attachers.get().collect(&valid).await {
+            Request::CniStatus => self.cni_status().await.map_or_else(Response::Error, |()| Response::Ok),
+            Request::Gc { valid, network } => match self.attachers.get().collect(&valid, &network).await {
                 Ok(()) => Response::Ok,
                 Err(error) => Response::Error(error),
             },
@@ -115,6 +113,21 @@ impl Service {
             code: code::TRY_AGAIN,
             message: format!("the agent of node {} is not ready: {}", self.config.node, reasons.join("; ")),
             details: "pods are attached as soon as their policy can be enforced".to_owned(),
+        })
+    }
+
+    /// Could an ADD succeed now, and do pods that run have all that they should?
+    async fn cni_status(&self) -> Result<(), ApiError> {
+        self.wait_in_sync(Duration::ZERO).await?;
+        let Some(status) = self.engine.status().await else { return Err(stopping()) };
+        if status.ready {
+            return Ok(());
+        }
+        let lost = status.sync == "wait-for-datastore";
+        Err(ApiError {
+            code: if lost { code::NOT_AVAILABLE } else { code::LIMITED },
+            message: format!("the agent of node {}: {}", self.config.node, status.reasons.join("; ")),
+            details: "see `tortie node status`".to_owned(),
         })
     }
 

@@ -54,8 +54,12 @@ async fn connection(mut stream: UnixStream, service: &impl Service) -> std::io::
     let trusted = peer.uid() == 0 || peer.uid() == nix::unistd::geteuid().as_raw();
     let mut reader = Reader::default();
     while let Some((bytes, netns)) = reader.frame(&stream).await? {
+        let mut undo = None;
         let response = match serde_json::from_slice::<Request>(&bytes) {
             Ok(request) if trusted || matches!(request, Request::NodeStatus | Request::CniStatus) => {
+                if let Request::Add(args) = &request {
+                    undo = Some(Request::Del(args.clone()));
+                }
                 service.answer(request, netns).await
             }
             Ok(_) => {
@@ -63,7 +67,14 @@ async fn connection(mut stream: UnixStream, service: &impl Service) -> std::io::
             }
             Err(e) => refuse(code::DECODE, format!("request cannot be understood: {e}")),
         };
-        stream.write_all(&encode_frame(&response)?).await?;
+        if let Err(error) = stream.write_all(&encode_frame(&response)?).await {
+            // Nobody has heard that the pod is attached, so nobody might ever detach it.
+            if let (Some(undo), Response::Added(_)) = (undo, response) {
+                tracing::warn!(%error, "nobody takes the answer to an ADD; it is undone");
+                service.answer(undo, None).await;
+            }
+            return Err(error);
+        }
     }
     Ok(())
 }

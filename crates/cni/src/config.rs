@@ -1,6 +1,6 @@
 //! CNI's environment and network configuration.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use std::fs::File;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -26,6 +26,7 @@ pub(crate) struct Invocation {
     pub(crate) journal: PathBuf,
     pub(crate) conf_dir: PathBuf,
     pub(crate) args: CniArgs,
+    /// The attachments that GC leaves alone.
     pub(crate) valid: Vec<String>,
 }
 
@@ -42,8 +43,29 @@ struct NetConf {
     agent_socket: String,
     journal_dir: String,
     conf_dir: String,
-    #[serde(rename = "cni.dev/valid-attachments")]
-    valid: Vec<ValidAttachment>,
+    /// Absent or not makes a difference, the difference between an error and the end of every pod's network.
+    #[serde(rename = "cni.dev/valid-attachments", deserialize_with = "given")]
+    valid: Option<Vec<ValidAttachment>>,
+    /// As an older specification called it by mistake.
+    #[serde(rename = "cni.dev/attachments", deserialize_with = "given")]
+    attachments: Option<Vec<ValidAttachment>>,
+    #[serde(rename = "prevResult")]
+    previous: serde_json::Value,
+}
+
+/// A list that is null is an empty one: so Go writes it.
+fn given<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<ValidAttachment>>, D::Error> {
+    Ok(Some(Option::deserialize(from)?.unwrap_or_default()))
+}
+
+impl NetConf {
+    /// The addresses of the result of ADD, in any version's form.
+    fn previous(&self) -> Vec<IpAddr> {
+        let list = self.previous.get("ips").and_then(serde_json::Value::as_array);
+        let texts = list.into_iter().flatten().filter_map(|ip| ip.get("address"));
+        let old = ["/ip4/ip", "/ip6/ip"].into_iter().filter_map(|pointer| self.previous.pointer(pointer));
+        texts.chain(old).filter_map(|text| text.as_str()?.split('/').next()?.parse().ok()).collect()
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -109,6 +131,28 @@ impl Invocation {
                 },
             ));
         }
+        let fail = |code: u32, message: &str, details: &str| {
+            let error = ApiError { code, message: message.to_owned(), details: details.to_owned() };
+            Err((version.clone(), error))
+        };
+        let previous = conf.previous();
+        if verb == Verb::Check && conf.previous.is_null() {
+            return fail(
+                code::INVALID_CONFIG,
+                "CHECK: the network configuration has no prevResult",
+                "the container runtime must pass what ADD answered (CNI specification, section 4)",
+            );
+        }
+        let valid = match conf.valid.or(conf.attachments) {
+            None if verb == Verb::Gc => {
+                return fail(
+                    code::INVALID_CONFIG,
+                    "GC: the network configuration has no cni.dev/valid-attachments",
+                    "without it every pod's network would go; the container runtime must pass the list (CNI specification, section 2)",
+                );
+            }
+            valid => valid.unwrap_or_default(),
+        };
         let mut call = Self {
             verb,
             socket: if conf.agent_socket.is_empty() {
@@ -122,8 +166,14 @@ impl Invocation {
                 conf.journal_dir.into()
             },
             conf_dir: if conf.conf_dir.is_empty() { "/etc/cni/net.d".into() } else { conf.conf_dir.into() },
-            args: CniArgs { network: conf.name, mtu: conf.mtu, ipam: conf.ipam, ..CniArgs::default() },
-            valid: conf.valid.into_iter().map(|a| format!("{}/{}", a.container_id, a.ifname)).collect(),
+            args: CniArgs {
+                network: conf.name,
+                mtu: conf.mtu,
+                ipam: conf.ipam,
+                previous,
+                ..CniArgs::default()
+            },
+            valid: valid.into_iter().map(|a| format!("{}/{}", a.container_id, a.ifname)).collect(),
             version,
         };
         if matches!(verb, Verb::Add | Verb::Del | Verb::Check) {

@@ -97,9 +97,14 @@ fn serve(call: &Invocation) -> Result<String, (String, ApiError)> {
                 (v, e)
             })
         }
-        Verb::Gc => {
-            expect_ok(client::ask(&call.socket, &Request::Gc { valid: call.valid.clone() }, None), call)
-        }
+        Verb::Gc => expect_ok(
+            client::ask(
+                &call.socket,
+                &Request::Gc { valid: call.valid.clone(), network: call.args.network.clone() },
+                None,
+            ),
+            call,
+        ),
     }
 }
 

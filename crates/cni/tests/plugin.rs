@@ -141,5 +141,54 @@ fn version_gc_status() {
     let mut gc = conf(&dir, "1.1.0");
     gc["cni.dev/valid-attachments"] = json!([{"containerID": "a", "ifname": "eth0"}]);
     assert_eq!(call(&[("CNI_COMMAND", "GC")], &gc).0, 0);
-    assert_eq!(served.join().unwrap(), Request::Gc { valid: vec!["a/eth0".into()] });
+    assert_eq!(
+        served.join().unwrap(),
+        Request::Gc { valid: vec!["a/eth0".into()], network: "k8s-pod-network".into() }
+    );
+}
+
+#[test]
+fn gc_without_a_list_is_an_error_and_an_empty_list_is_one() {
+    let dir = TempDir::new().unwrap();
+    let gc = |list: Option<(&str, Value)>| {
+        let mut conf = conf(&dir, "1.1.0");
+        if let Some((name, list)) = list {
+            conf[name] = list;
+        }
+        call(&[("CNI_COMMAND", "GC")], &conf)
+    };
+    let (status, answer) = gc(None);
+    assert_eq!((status, &answer["code"]), (1, &json!(7)));
+    assert!(answer["msg"].as_str().unwrap().contains("cni.dev/valid-attachments"), "{answer}");
+    let one = json!([{"containerID": "a", "ifname": "eth0"}]);
+    for (name, list, valid) in [
+        ("cni.dev/valid-attachments", Value::Null, vec![]),
+        ("cni.dev/valid-attachments", json!([]), vec![]),
+        ("cni.dev/attachments", one, vec!["a/eth0".to_owned()]),
+    ] {
+        let _ = std::fs::remove_file(dir.path().join("agent.sock"));
+        let served = agent(&dir.path().join("agent.sock"), Response::Ok);
+        assert_eq!(gc(Some((name, list))).0, 0);
+        assert_eq!(served.join().unwrap(), Request::Gc { valid, network: "k8s-pod-network".into() });
+    }
+}
+
+#[test]
+fn check_passes_on_what_add_answered() {
+    let dir = TempDir::new().unwrap();
+    let (status, answer) = call(&environment("CHECK"), &conf(&dir, "1.0.0"));
+    assert_eq!((status, &answer["code"]), (1, &json!(7)), "{answer}");
+    for previous in [
+        json!({"ips": [{"address": "10.65.0.7/32"}, {"address": "fd65::7/128"}]}),
+        json!({"ip4": {"ip": "10.65.0.7/32"}, "ip6": {"ip": "fd65::7/128"}}),
+    ] {
+        let _ = std::fs::remove_file(dir.path().join("agent.sock"));
+        let served = agent(&dir.path().join("agent.sock"), Response::Ok);
+        let mut conf = conf(&dir, "1.0.0");
+        conf["prevResult"] = previous;
+        assert_eq!(call(&environment("CHECK"), &conf).0, 0);
+        let Request::Check(args) = served.join().unwrap() else { panic!("not CHECK") };
+        let texts: Vec<String> = args.previous.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ["10.65.0.7", "fd65::7"]);
+    }
 }

@@ -8,6 +8,7 @@
 //! explicitly, without duplicate address detection, before it goes up; both ends know each other's link-layer address
 //! from the start. Costs two exchanges with the kernel per side, and the sysctls.
 
+mod inspect;
 mod steps;
 
 use std::fmt;
@@ -215,6 +216,15 @@ fn random_mac() -> Mac {
     // The keys of the standard library's hasher come from the kernel's random source and are never used twice.
     let [first, b, c, d, e, f, ..] = RandomState::new().build_hasher().finish().to_ne_bytes();
     Mac([first & !MULTICAST | LOCAL, b, c, d, e, f])
+}
+
+/// What is missing of a pod's interface as [`attach`] sets it up, in words; empty if nothing is. More than was asked for is not looked
+/// for: pods may have further addresses and routes.
+pub fn inspect(host: &Netlink, pod: &NetNs, spec: &PodSpec) -> Result<Vec<String>, AttachError> {
+    let mut missing = Vec::new();
+    let link = inspect::host_end(host, spec, &mut missing)?;
+    inspect::pod_end(pod, spec, link.map(|l| l.index), &mut missing)?;
+    Ok(missing)
 }
 
 /// Removes a pod's interface by the name of its host end, and with it the pair and all routes through it.

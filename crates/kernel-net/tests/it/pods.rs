@@ -216,3 +216,43 @@ fn only_the_wanted_family_and_routes() {
         assert_eq!(a.run(|| sysctl::get("net/ipv4/ip_forward")).unwrap(), "1");
     });
 }
+
+#[test]
+fn what_is_missing_of_an_interface_is_named() {
+    isolated(|| {
+        let (node, a) = (node(), Node::new("a"));
+        let wanted = spec("calia", &["10.65.0.2", "fd00:65::2"]);
+        let look = || pod::inspect(node.netlink(), a.namespace(), &wanted).unwrap();
+        let again = || pod::attach(node.netlink(), a.namespace(), &wanted).unwrap();
+        assert_eq!(
+            look(),
+            ["the node has no interface calia".to_owned(), "the pod has no interface eth0".to_owned()]
+        );
+        again();
+        assert_eq!(look(), Vec::<String>::new());
+        for address in &wanted.addresses {
+            node.netlink().delete_route(&Route::on(Cidr::host(*address), again().host)).unwrap();
+            assert_eq!(look(), [format!("the node has no route to {address} through calia")]);
+            let inside = AddressFilter { family: Some(Family::of(*address)), ..AddressFilter::default() };
+            let made = again();
+            let of_pod = a.netlink().addresses(inside).unwrap();
+            let one = of_pod.iter().find(|found| found.addr == *address && found.link == made.pod).unwrap();
+            a.netlink().delete_address(one).unwrap();
+            assert!(
+                look().contains(&format!("the pod's interface eth0 does not have the address {address}"))
+            );
+            again();
+            a.netlink()
+                .delete_route(&Route::via(
+                    Cidr::any(Family::of(*address)),
+                    if address.is_ipv4() { GATEWAY_V4.into() } else { GATEWAY_V6.into() },
+                    Some(again().pod),
+                ))
+                .unwrap();
+            assert!(look().iter().any(|m| m.starts_with("the pod has no route to")), "{:?}", look());
+            again();
+        }
+        a.netlink().set_link("eth0", &tortie_kernel_net::LinkChange::down()).unwrap();
+        assert!(look().contains(&"the pod's interface eth0 is down".to_owned()));
+    });
+}
