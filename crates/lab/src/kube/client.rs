@@ -1,8 +1,9 @@
 //! Just enough of a client for what a lab does to its own API server: JSON over one TLS connection at a time.
 
 use anyhow::{Context as _, anyhow, bail};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper::{Method, Request, StatusCode};
@@ -98,6 +99,30 @@ impl Client {
         self.remove(path, &serde_json::json!({"propagationPolicy": "Background"})).await
     }
 
+    /// The list at a path, and what becomes of it, told on a connection of its own.
+    pub(crate) async fn watch(&self, path: &str) -> anyhow::Result<(Value, Events)> {
+        let list = self.get(path).await?.with_context(|| format!("the API server knows no {path}"))?;
+        let revision = list.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or_default();
+        let work = async {
+            let mut sender = self.connect().await?;
+            let request = Request::builder()
+                .uri(format!("{path}?watch=true&resourceVersion={revision}"))
+                .header(HOST, self.address.to_string())
+                .header(AUTHORIZATION, &self.authorization);
+            let answer = sender.send_request(request.body(Full::default())?).await?;
+            if !answer.status().is_success() {
+                bail!("{}", answer.status());
+            }
+            Ok(Events { body: answer.into_body(), read: BytesMut::new(), _sender: sender })
+        };
+        let events = timeout(PATIENCE, work)
+            .await
+            .map_err(|_| anyhow!("no answer within {} s", PATIENCE.as_secs()))
+            .and_then(|outcome| outcome)
+            .with_context(|| format!("cannot follow {path} on the API server"))?;
+        Ok((list, events))
+    }
+
     async fn remove(&self, path: &str, options: &Value) -> anyhow::Result<()> {
         match self.send(Method::DELETE, path, "application/json", Some(options)).await? {
             (StatusCode::NOT_FOUND, _) => Ok(()),
@@ -160,6 +185,34 @@ impl Client {
             let _ = connection.await;
         });
         Ok(sender)
+    }
+}
+
+/// The events of a watch.
+pub(crate) struct Events {
+    body: Incoming,
+    /// What has come and not been told.
+    read: BytesMut,
+    /// Keeps the connection.
+    _sender: SendRequest<Full<Bytes>>,
+}
+
+impl Events {
+    /// The next event, as soon as it comes; `None` at the end.
+    pub(crate) async fn next(&mut self) -> anyhow::Result<Option<Value>> {
+        loop {
+            if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
+                let event: Value = serde_json::from_slice(&self.read.split_to(end + 1))?;
+                if event.get("type").is_some_and(|kind| kind == "ERROR") {
+                    bail!("{}", event.pointer("/object/message").unwrap_or(&event));
+                }
+                return Ok(Some(event));
+            }
+            match self.body.frame().await.transpose()? {
+                Some(frame) => self.read.extend(frame.into_data().unwrap_or_default()),
+                None => return Ok(None),
+            }
+        }
     }
 }
 
