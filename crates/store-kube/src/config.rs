@@ -46,6 +46,14 @@ impl Group {
             Self::V3 => "projectcalico.org/v3",
         }
     }
+
+    /// The group without its version.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::V1 => "crd.projectcalico.org",
+            Self::V3 => "projectcalico.org",
+        }
+    }
 }
 
 /// Bytes in a file, which may change, or given directly.

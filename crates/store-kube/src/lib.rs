@@ -13,6 +13,7 @@
 mod api;
 mod config;
 mod connect;
+mod definitions;
 mod derived;
 mod failure;
 mod kinds;
@@ -31,4 +32,5 @@ mod watching;
 mod write;
 
 pub use config::{ConfigError, Credentials, Group, KubeConfig, SETTINGS, Source};
+pub use definitions::{Definitions, Lacking};
 pub use store::KubeStore;

@@ -117,6 +117,21 @@ impl KubeStore {
         })
     }
 
+    /// Collections of Calico's kinds that the server does not serve, so that nothing can be known of them.
+    pub async fn unserved(&self) -> Result<Vec<&'static str>, StoreError> {
+        let group = self.inner.group.as_str();
+        let served = self.read(&format!("/apis/{group}")).await?.unwrap_or_default();
+        let served = served.get("resources").and_then(serde_json::Value::as_array);
+        let is_served = |plural: &str| {
+            served
+                .into_iter()
+                .flatten()
+                .any(|resource| resource.get("name").is_some_and(|name| name == plural))
+        };
+        let kinds = self.inner.kinds.iter().filter(|kind| kind.api_version == group && !kind.hidden);
+        Ok(kinds.map(|kind| kind.plural).filter(|plural| !is_served(plural)).collect())
+    }
+
     /// Takes away what a network says on a Kubernetes node: its addresses, and its conditions. Settings that people have
     /// made there stay.
     pub async fn forget_node(&self, node: &str) -> Result<(), StoreError> {
@@ -137,7 +152,18 @@ impl KubeStore {
     }
 }
 
+impl KubeStore {
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+}
+
 impl Inner {
+    /// Where Calico's objects are stored.
+    pub(crate) fn group(&self) -> Group {
+        self.group
+    }
+
     /// The object of a key.
     pub(crate) fn find(&self, key: &str) -> Option<(&Arc<Kind>, Place)> {
         self.kinds.iter().find_map(|kind| Some((kind, kind.place(key)?)))

@@ -4,6 +4,8 @@
 
 #[path = "kube/access.rs"]
 mod access;
+#[path = "kube/definitions.rs"]
+mod definitions;
 #[path = "kube/objects.rs"]
 mod objects;
 #[path = "kube/permissions.rs"]
