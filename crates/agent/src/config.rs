@@ -142,6 +142,11 @@ pub const TABLE: &[Setting] = &[
         "Namespace of this pod: when it is deleted, the product is removed from the node.",
     ),
     variable("POD_SERVICE_ACCOUNT", "This pod's service account: the same."),
+    variable(
+        "TORTIE_CNI_NET_DIR",
+        "Where the node's CNI configurations are mounted; empty: they are not looked at.",
+    ),
+    variable("TORTIE_CNI_BIN_DIR", "Where the node's CNI executables are mounted."),
     variable("HOSTNAME", "Name of this node, if neither NODENAME nor the nodename file gives one."),
 ];
 

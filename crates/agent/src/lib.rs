@@ -33,7 +33,7 @@ use anyhow::{Context, Result};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tortie_cluster::NodeSettings;
 use tortie_ipam::Ipam;
@@ -43,6 +43,9 @@ use tortie_store::{ClientConfig, EmbeddedClient, Store, StoreError};
 use tortie_store_etcd::{Credentials, EtcdConfig, EtcdStore, TlsFiles};
 use tortie_store_kube::KubeStore;
 use tortie_sync::{FeedConfig, Relist};
+
+/// How long the next definition of a kind may take to come.
+const DEFINITIONS: Duration = Duration::from_secs(2);
 
 /// `tortie agent`: everything is set by the environment.
 #[derive(Debug, clap::Args)]
@@ -168,9 +171,10 @@ async fn serve(config: Arc<Config>, first: Current) -> Result<()> {
         };
         Arc::new(Attachers::new(config.clone(), current.clone(), Box::new(make)))
     };
+    problems::watch_all(&problems, &config, kube.as_ref(), &started, &removal);
     problems::pools::spawn(kube.clone(), ipam.clone(), problems.clone(), networks);
     tunnels::spawn(store.clone(), ipam.clone(), config.node.clone(), tunnel_pools);
-    reconcile::spawn(
+    let compared = reconcile::spawn(
         config.clone(),
         store,
         ipam.clone(),
@@ -186,8 +190,9 @@ async fn serve(config: Arc<Config>, first: Current) -> Result<()> {
     }
     let mut leaving =
         leave::Leaving { config: config.clone(), removal: removal.clone(), engine: engine.clone(), host };
-    // What another agent left is removed before pods are attached: it drops the packets of those that it does not know.
-    let settled = takeover::spawn(problems.clone(), in_sync);
+    // Before pods are attached, what another agent left is removed, which drops the packets of those that it does not
+    // know; and it is known which addresses pods have that nobody recorded.
+    let settled = takeover::spawn(problems.clone(), in_sync, compared);
     let shown = problems.watch();
     let service = service::Service {
         config: config.clone(),
@@ -261,6 +266,28 @@ async fn connect_patiently(config: &Config) -> Result<(Arc<dyn Store>, Option<Ar
     }
 }
 
+/// Waits for the kinds as long as more of them appear: who applies a manifest starts us before all of it is there. A kind
+/// that is missing afterwards is read as empty.
+async fn definitions(kube: &KubeStore) {
+    let mut known = usize::MAX;
+    let mut deadline = Instant::now() + DEFINITIONS;
+    // Whoever reads next tells the error.
+    while let Ok(missing) = kube.unserved().await {
+        if missing.is_empty() {
+            return;
+        }
+        if missing.len() < known {
+            known = missing.len();
+            deadline = Instant::now() + DEFINITIONS;
+        }
+        if Instant::now() >= deadline {
+            tracing::warn!(kinds = %missing.join(", "), "the cluster has no such kinds: apply the manifest of this version");
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
 /// The datastore, and the same as what it is where more is asked of Kubernetes than of any datastore.
 async fn connect(config: &Config) -> Result<(Arc<dyn Store>, Option<Arc<KubeStore>>)> {
     let store: Arc<dyn Store> = match &config.datastore {
@@ -284,6 +311,7 @@ async fn connect(config: &Config) -> Result<(Arc<dyn Store>, Option<Arc<KubeStor
             kube.wanted = Some(|key| tortie_sync::AGENT.covers(key));
             let connected = KubeStore::connect(kube).await;
             let kube = Arc::new(connected.context("connect to the API server of Kubernetes")?);
+            definitions(&kube).await;
             return Ok((kube.clone(), Some(kube)));
         }
     };

@@ -3,17 +3,25 @@
 //!
 //! Nothing here decides what the agent does about a problem; that is the finder's.
 
+mod cni;
+mod kubernetes;
+mod permissions;
 pub(crate) mod pools;
 mod register;
 
-pub(crate) use register::{Active, Key, Name, Problem, Snapshot};
+pub(crate) use register::{Active, Name, Problem, Snapshot};
 
+use crate::condition;
+use crate::config::Config;
+use crate::leave::Removal;
+use crate::startup::{self, Started};
 use register::{Line, Moment, Register};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokio::sync::watch;
 use tortie_runtime::Registry;
 use tortie_runtime::metrics::Gauge;
+use tortie_store_kube::KubeStore;
 
 /// The handle of the register. Cheap to clone; no call waits.
 #[derive(Clone)]
@@ -43,16 +51,6 @@ impl Problems {
                 gauges: Name::ALL.iter().map(gauge).collect(),
             }),
         }
-    }
-
-    /// There is this problem; repeating it changes nothing.
-    pub(crate) fn set(&self, source: &'static str, problem: Problem) {
-        self.change(|register, now| register.set(source, problem, now));
-    }
-
-    /// A problem that was set is over.
-    pub(crate) fn clear(&self, source: &'static str, key: &Key) {
-        self.change(|register, _| register.clear(source, key));
     }
 
     /// These are all the problems that a source knows of now: what it named before and does not name now is over.
@@ -119,6 +117,53 @@ fn log(line: &Line) {
             );
         }
     }
+}
+
+/// Starts whatever finds problems by itself. A product that is being removed has none.
+pub(crate) fn watch_all(
+    problems: &Problems,
+    config: &Arc<Config>,
+    kube: Option<&Arc<KubeStore>>,
+    started: &watch::Receiver<Started>,
+    removal: &watch::Receiver<Removal>,
+) {
+    let quiet = || {
+        let removal = removal.clone();
+        move || removal.borrow().is_some()
+    };
+    follow_start(problems.clone(), started.clone());
+    if let Some(kube) = kube {
+        let node = config.start.node.kubernetes_name().to_owned();
+        kubernetes::spawn(kube.clone(), node, problems.clone(), quiet());
+        condition::spawn_problems(kube.clone(), config.clone(), problems.clone(), quiet());
+    }
+    // Without mounts the agent cannot see the node's directories.
+    let given = |name: &str| config.settings.variable(name).filter(|text| !text.is_empty());
+    if let Some((net, bin)) = given("TORTIE_CNI_NET_DIR").zip(given("TORTIE_CNI_BIN_DIR")) {
+        cni::spawn(cni::Places { net: net.into(), bin: bin.into() }, problems.clone(), quiet());
+    }
+}
+
+/// What the node's start says.
+fn follow_start(problems: Problems, mut started: watch::Receiver<Started>) {
+    tokio::spawn(async move {
+        loop {
+            let now = started.borrow_and_update().clone();
+            let odd = (!now.notes.is_empty()).then(|| now.notes.join("; "));
+            let odd = odd.map(|notes| Problem::new(Name::NodeOdd, "this node", notes));
+            let mut found = Vec::from_iter(odd);
+            // The very first moment is no problem.
+            found.extend(
+                now.problem
+                    .filter(|p| p != startup::STARTING)
+                    .map(|problem| Problem::new(Name::NodeNotStarted, "this node", problem)),
+            );
+            problems.replace("start", found);
+            if started.changed().await.is_err() {
+                return;
+            }
+        }
+    });
 }
 
 /// As the agent's socket tells it.

@@ -18,6 +18,9 @@ use tortie_store::Store;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
+/// What is said before the first attempt.
+pub(crate) const STARTING: &str = "the node is starting";
+
 /// How far the start has come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Started {
@@ -35,7 +38,7 @@ pub(crate) fn spawn(
     removal: watch::Receiver<Removal>,
     health: Reporter,
 ) -> watch::Receiver<Started> {
-    let starting = Started { problem: Some("the node is starting".to_owned()), notes: Vec::new() };
+    let starting = Started { problem: Some(STARTING.to_owned()), notes: Vec::new() };
     let (told, started) = watch::channel(starting);
     tokio::spawn(run(config, store, current, removal, health, told));
     started

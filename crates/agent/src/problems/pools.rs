@@ -44,7 +44,7 @@ pub(crate) fn spawn(
             networks.set_service_networks(services.clone());
             networks.set_host(host.clone());
             let foreign = networks.foreign();
-            ipam.set_foreign(Foreign { networks: foreign.networks, addresses: foreign.addresses });
+            ipam.set_foreign(SOURCE, Foreign { networks: foreign.networks, addresses: foreign.addresses });
             let names = ipam.facts().await.map(|facts| facts.pools.clone()).unwrap_or_default();
             let name = |cidr: Cidr| {
                 let pool = names.iter().find(|pool| pool.cidr == cidr);

@@ -201,27 +201,6 @@ pub(crate) struct Register {
 }
 
 impl Register {
-    /// One more problem of a source, or the same in other words. Answers whether anything is different now.
-    pub(crate) fn set(&mut self, source: &'static str, problem: Problem, now: &Moment) -> bool {
-        let of = self.sources.entry(source).or_default();
-        if let Some(active) = of.get_mut(&problem.key) {
-            let changed = active.problem != problem;
-            active.problem = problem;
-            return changed;
-        }
-        if of.len() >= PER_SOURCE {
-            *self.left_off.entry(source).or_default() += 1;
-            return true;
-        }
-        of.insert(problem.key.clone(), Active { problem, since: now.text.clone() });
-        true
-    }
-
-    /// A problem of a source is over.
-    pub(crate) fn clear(&mut self, source: &'static str, key: &Key) -> bool {
-        self.sources.get_mut(source).is_some_and(|of| of.remove(key).is_some())
-    }
-
     /// All that a source finds now: what it does not name is over.
     pub(crate) fn replace(&mut self, source: &'static str, found: Vec<Problem>, now: &Moment) -> bool {
         let before = self.sources.remove(source).unwrap_or_default();

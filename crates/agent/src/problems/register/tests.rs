@@ -19,14 +19,14 @@ const NAME: Name = Name::PoolOverlapsNodes;
 #[test]
 fn a_problem_is_told_once_when_it_comes_and_once_when_it_goes() {
     let mut register = Register::default();
-    assert!(register.set("a", problem(NAME, "p"), &at(1)));
+    assert!(register.replace("a", vec![problem(NAME, "p")], &at(1)));
     assert_eq!(register.lines(&at(1)), [Line::Appeared(problem(NAME, "p"))]);
-    assert!(!register.set("a", problem(NAME, "p"), &at(2)), "nothing is new");
+    assert!(!register.replace("a", vec![problem(NAME, "p")], &at(2)), "nothing is new");
     let reworded = Problem { message: "otherwise".to_owned(), ..problem(NAME, "p") };
-    assert!(register.set("a", reworded.clone(), &at(3)));
+    assert!(register.replace("a", vec![reworded.clone()], &at(3)));
     assert_eq!(register.lines(&at(3)), []);
     assert_eq!(register.snapshot().problems, [Active { problem: reworded, since: "t00001".to_owned() }]);
-    assert!(register.clear("a", &key(NAME, "p")) && !register.clear("a", &key(NAME, "p")));
+    assert!(register.replace("a", Vec::new(), &at(4)) && !register.replace("a", Vec::new(), &at(4)));
     assert_eq!(register.lines(&at(4)), [Line::Gone(key(NAME, "p"))]);
     assert_eq!(register.lines(&at(5)), []);
     assert_eq!(register.snapshot(), Snapshot::default());
@@ -43,7 +43,7 @@ fn what_comes_and_goes_is_restrained_and_the_truth_is_told_in_the_end() {
         lines += register.lines(&at(second)).len();
     }
     assert_eq!(lines, LINES);
-    register.set("a", problem(NAME, "p"), &at(55));
+    register.replace("a", vec![problem(NAME, "p")], &at(55));
     assert_eq!(register.lines(&at(55)), []);
     assert_eq!(register.lines(&at(61)), [Line::Appeared(problem(NAME, "p"))]);
 }
@@ -64,7 +64,7 @@ fn what_a_source_does_not_name_is_over_and_others_are_left_alone() {
 #[test]
 fn warnings_come_before_notices_and_no_source_floods() {
     let mut register = Register::default();
-    register.set("a", problem(Name::SettingWithoutEffect, "s"), &at(1));
+    register.replace("a", vec![problem(Name::SettingWithoutEffect, "s")], &at(1));
     register.replace("b", (0..100).map(|n| problem(NAME, &format!("p{n:03}"))).collect(), &at(1));
     let snapshot = register.snapshot();
     assert_eq!((snapshot.problems.len(), snapshot.left_off), (PER_SOURCE + 1, 100 - PER_SOURCE));
@@ -83,21 +83,11 @@ fn names_are_in_the_manual() {
     }
 }
 
-#[derive(Clone, Debug)]
-enum Step {
-    Set(&'static str, u8),
-    Clear(&'static str, u8),
-    Replace(&'static str, Vec<u8>),
-}
-
-fn steps() -> impl Strategy<Value = Vec<(Step, u64)>> {
+/// What sources say, and how long after the one before.
+fn steps() -> impl Strategy<Value = Vec<(&'static str, Vec<u8>, u64)>> {
     let source = prop_oneof![Just("a"), Just("b")];
-    let step = prop_oneof![
-        (source.clone(), 0u8..4).prop_map(|(s, n)| Step::Set(s, n)),
-        (source.clone(), 0u8..4).prop_map(|(s, n)| Step::Clear(s, n)),
-        (source, proptest::collection::vec(0u8..4, 0..4)).prop_map(|(s, n)| Step::Replace(s, n)),
-    ];
-    proptest::collection::vec((step, 0u64..20), 0..60)
+    let all = proptest::collection::vec(0u8..4, 0..4);
+    proptest::collection::vec((source, all, 0u64..20), 0..60)
 }
 
 proptest! {
@@ -120,22 +110,10 @@ proptest! {
         };
         let of = |n: u8| problem(NAME, &format!("p{n}"));
         let mut clock = 0;
-        for (step, wait) in steps {
+        for (source, all, wait) in steps {
             clock += wait;
-            match step {
-                Step::Set(source, n) => {
-                    register.set(source, of(n), &at(clock));
-                    model.entry(source).or_default().insert(n);
-                }
-                Step::Clear(source, n) => {
-                    let was = register.clear(source, &of(n).key);
-                    prop_assert_eq!(was, model.entry(source).or_default().remove(&n));
-                }
-                Step::Replace(source, all) => {
-                    register.replace(source, all.iter().map(|n| of(*n)).collect(), &at(clock));
-                    model.insert(source, all.into_iter().collect());
-                }
-            }
+            register.replace(source, all.iter().map(|n| of(*n)).collect(), &at(clock));
+            model.insert(source, all.into_iter().collect());
             log(register.lines(&at(clock)));
             let want: BTreeSet<Key> = model.values().flatten().map(|n| of(*n).key).collect();
             let shown: Vec<Key> = register.snapshot().problems.into_iter().map(|a| a.problem.key).collect();
