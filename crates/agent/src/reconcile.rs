@@ -1,6 +1,8 @@
 //! What a restart has to catch up with: DELs that came meanwhile, and addresses of containers that are gone.
 
-use crate::attach::chain;
+mod strange;
+
+use crate::attach::{chain, owner::Owner};
 use crate::attachers::Attachers;
 use crate::config::{Config, Datastore};
 use crate::journal;
@@ -22,6 +24,9 @@ const ENDPOINTS: &str = "/calico/resources/v3/projectcalico.org/workloadendpoint
 /// How often addresses are compared with pods.
 const INTERVAL: Duration = Duration::from_mins(5);
 
+/// How soon it is tried again before the first comparison, which pods wait for.
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+
 /// How soon a locked datastore is looked at again.
 const LOCKED_PAUSE: Duration = Duration::from_secs(5);
 
@@ -30,6 +35,7 @@ pub(crate) struct Recorded {
     pub(crate) namespace: String,
     pub(crate) pod: String,
     pub(crate) container_id: String,
+    pub(crate) ips: Vec<IpAddr>,
 }
 
 impl Recorded {
@@ -51,7 +57,7 @@ impl Recorded {
     }
 }
 
-/// Starts the task: after the first complete apply, then at intervals.
+/// Starts the task: after the first complete apply, then at intervals. The answer becomes true when addresses were compared.
 pub(crate) fn spawn(
     config: Arc<Config>,
     store: Arc<dyn Store>,
@@ -59,11 +65,13 @@ pub(crate) fn spawn(
     attachers: Arc<Attachers>,
     removal: watch::Receiver<Removal>,
     mut in_sync: watch::Receiver<bool>,
-) {
+) -> watch::Receiver<bool> {
+    let (told, compared) = watch::channel(false);
     tokio::spawn(async move {
         if in_sync.wait_for(|s| *s).await.is_err() {
             return;
         }
+        let mut strangers = BTreeSet::new();
         loop {
             if attachers.paused() || removal.borrow().is_some() {
                 // Nothing may be written; what is due is done later.
@@ -71,12 +79,20 @@ pub(crate) fn spawn(
                 continue;
             }
             replay(&config, &attachers).await;
-            if let Err(error) = compare(&config, &*store, &ipam).await {
-                tracing::warn!(%error, "addresses could not be compared with pods; trying again later");
-            }
-            tokio::time::sleep(INTERVAL).await;
+            strangers = match catch_up(&config, &*store, &ipam, &attachers, &strangers).await {
+                Ok(strangers) => {
+                    told.send_replace(true);
+                    strangers
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "addresses and interfaces could not be compared with pods; trying again later");
+                    BTreeSet::new()
+                }
+            };
+            tokio::time::sleep(if *told.borrow() { INTERVAL } else { FIRST_PAUSE }).await;
         }
     });
+    compared
 }
 
 async fn replay(config: &Config, attachers: &Attachers) {
@@ -94,24 +110,51 @@ async fn replay(config: &Config, attachers: &Attachers) {
     }
 }
 
-async fn compare(config: &Config, store: &dyn Store, ipam: &Ipam) -> Result<(), String> {
+/// Releases addresses of containers that are gone, and removes their interfaces if they were seen `before`: a pod that was deleted by
+/// force ends a little later than its record. Answers whose interfaces were seen now.
+async fn catch_up(
+    config: &Config,
+    store: &dyn Store,
+    ipam: &Ipam,
+    attachers: &Attachers,
+    before: &BTreeSet<Owner>,
+) -> Result<BTreeSet<Owner>, String> {
+    let attacher = attachers.get();
+    // In this order: what is attached in between is on record.
+    let named = attacher.strangers(|_| false).await.map_err(|e| e.message)?;
+    let pods = compare(config, store, ipam).await?;
+    let live: BTreeSet<&str> = pods.iter().map(|p| p.container_id.as_str()).collect();
+    let strangers: BTreeSet<Owner> =
+        named.into_iter().filter(|owner| !live.contains(owner.container.as_str())).collect();
+    for owner in strangers.intersection(before) {
+        if let Err(error) = attacher.sweep(owner).await {
+            tracing::warn!(error = %error.message, "an interface of nobody stays; trying again later");
+        }
+    }
+    Ok(strangers)
+}
+
+/// Compares addresses with pods; answers the containers of this node that hold any.
+async fn compare(config: &Config, store: &dyn Store, ipam: &Ipam) -> Result<Vec<Recorded>, String> {
     let mark = ipam.mark().await.map_err(|e| chain(&e))?;
     let list = store.list(PODS).await.map_err(|e| chain(&e))?;
-    let live: BTreeSet<HandleId> = in_list(&list, &config.node).iter().map(Recorded::handle).collect();
+    let pods = in_list(&list, &config.node);
+    let live: BTreeSet<HandleId> = pods.iter().map(Recorded::handle).collect();
     let mut in_use = BTreeSet::new();
     for pod in objects(&list) {
-        in_use.extend(addresses_of_pod(&pod, &config.node));
+        in_use.extend(addresses_of_pod(&pod));
     }
     // In Kubernetes they are the pods once more.
     if config.datastore != Datastore::Kubernetes {
         let endpoints = store.list(ENDPOINTS).await.map_err(|e| chain(&e))?;
         for endpoint in objects(&endpoints) {
-            in_use.extend(addresses_of_endpoint(&endpoint, &config.node));
+            in_use.extend(addresses_of_endpoint(&endpoint));
         }
     }
     let done = ipam.reconcile_sparing(mark, live, in_use).await.map_err(|e| chain(&e))?;
+    strange::set_aside(store, ipam, &done.unrecorded).await.map_err(|e| chain(&e))?;
     tracing::debug!(outcome = ?done, "addresses compared with pods");
-    Ok(())
+    Ok(pods)
 }
 
 /// Containers of this node that hold addresses.
@@ -132,23 +175,24 @@ fn in_list(list: &List, node: &str) -> Vec<Recorded> {
             let metadata = pod.get("metadata")?;
             let annotations = metadata.get("annotations")?;
             let annotation = |name: &str| annotations.get(name)?.as_str().filter(|v| !v.is_empty());
-            annotation("cni.projectcalico.org/podIPs")?;
+            let ips = annotation("cni.projectcalico.org/podIPs")?;
             Some(Recorded {
                 namespace: metadata.get("namespace")?.as_str()?.to_owned(),
                 pod: metadata.get("name")?.as_str()?.to_owned(),
                 container_id: annotation("cni.projectcalico.org/containerID")?.to_owned(),
+                ips: ips.split(',').filter_map(address).collect(),
             })
         })
         .collect()
 }
 
-/// Addresses that a pod of this node has, by whatever plugin it got them: an older Calico left no container in the
-/// pod's record, and other networks leave nothing but the status.
-fn addresses_of_pod(pod: &Value, node: &str) -> Vec<IpAddr> {
+/// Addresses that a pod has, by whatever plugin it got them: an older Calico left no container in the pod's record, and
+/// other networks leave nothing but the status.
+fn addresses_of_pod(pod: &Value) -> Vec<IpAddr> {
     let text = |path: &str| pod.pointer(path).and_then(Value::as_str).unwrap_or_default();
     let finished = ["Succeeded", "Failed"].contains(&text("/status/phase"));
     let on_host = pod.pointer("/spec/hostNetwork").and_then(Value::as_bool) == Some(true);
-    if text("/spec/nodeName") != node || finished || on_host {
+    if finished || on_host {
         return Vec::new();
     }
     let annotation = |name: &str| text(&format!("/metadata/annotations/cni.projectcalico.org~1{name}"));
@@ -158,11 +202,8 @@ fn addresses_of_pod(pod: &Value, node: &str) -> Vec<IpAddr> {
     recorded.chain(told).filter_map(address).collect()
 }
 
-/// Addresses of a workload endpoint of this node, where Calico keeps such objects.
-fn addresses_of_endpoint(endpoint: &Value, node: &str) -> Vec<IpAddr> {
-    if endpoint.pointer("/spec/node").and_then(Value::as_str) != Some(node) {
-        return Vec::new();
-    }
+/// Addresses of a workload endpoint, where Calico keeps such objects.
+fn addresses_of_endpoint(endpoint: &Value) -> Vec<IpAddr> {
     let networks = endpoint.pointer("/spec/ipNetworks").and_then(Value::as_array).into_iter().flatten();
     networks.filter_map(|network| address(network.as_str()?)).collect()
 }
@@ -188,25 +229,20 @@ mod tests {
             "spec": {"nodeName": "n1"},
             "status": {"phase": "Running", "podIP": "10.0.0.2", "podIPs": [{"ip": "10.0.0.2"}, {"ip": "fd00::2"}]},
         });
-        assert_eq!(
-            texts(addresses_of_pod(&pod, "n1")),
-            ["10.0.0.1", "fd00::1", "10.0.0.2", "10.0.0.2", "fd00::2"]
-        );
-        assert!(addresses_of_pod(&pod, "n2").is_empty());
+        assert_eq!(texts(addresses_of_pod(&pod)), ["10.0.0.1", "fd00::1", "10.0.0.2", "10.0.0.2", "fd00::2"]);
         for (path, value) in
             [("/status/phase", json!("Succeeded")), ("/spec", json!({"nodeName": "n1", "hostNetwork": true}))]
         {
             let mut other = pod.clone();
             *other.pointer_mut(path).unwrap() = value;
-            assert!(addresses_of_pod(&other, "n1").is_empty(), "{path}");
+            assert!(addresses_of_pod(&other).is_empty(), "{path}");
         }
-        assert!(addresses_of_pod(&json!({"spec": {"nodeName": "n1"}}), "n1").is_empty());
+        assert!(addresses_of_pod(&json!({"spec": {"nodeName": "n1"}})).is_empty());
     }
 
     #[test]
     fn an_endpoints_addresses_are_its_networks() {
         let endpoint = json!({"spec": {"node": "n1", "ipNetworks": ["10.0.0.1/32", "fd00::1/128", "?"]}});
-        assert_eq!(texts(addresses_of_endpoint(&endpoint, "n1")), ["10.0.0.1", "fd00::1"]);
-        assert!(addresses_of_endpoint(&endpoint, "n2").is_empty());
+        assert_eq!(texts(addresses_of_endpoint(&endpoint)), ["10.0.0.1", "fd00::1"]);
     }
 }

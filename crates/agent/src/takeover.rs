@@ -32,9 +32,24 @@ pub(crate) fn is_guarded() -> bool {
     }
 }
 
-/// Starts the task. The answer becomes true when pods can be attached: after the first removal, or if there is none.
-pub(crate) fn spawn(problems: Problems, mut in_sync: watch::Receiver<bool>) -> watch::Receiver<bool> {
-    let (told, settled) = watch::channel(false);
+/// Starts the task. The answer becomes true when pods can be attached: after the first removal, or if there is none, and
+/// when addresses were `compared` with those that pods have.
+pub(crate) fn spawn(
+    problems: Problems,
+    mut in_sync: watch::Receiver<bool>,
+    mut compared: watch::Receiver<bool>,
+) -> watch::Receiver<bool> {
+    let (told, mut removed) = watch::channel(false);
+    let (ready, settled) = watch::channel(false);
+    tokio::spawn(async move {
+        for done in [&mut removed, &mut compared] {
+            if done.wait_for(|d| *d).await.is_err() {
+                // The agent is stopping.
+                return;
+            }
+        }
+        ready.send_replace(true);
+    });
     tokio::spawn(async move {
         // Before our policy is in force, nothing that protects pods may go.
         if in_sync.wait_for(|s| *s).await.is_err() {

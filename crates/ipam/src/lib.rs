@@ -33,9 +33,9 @@ pub use request::{AssignRequest, Counts, PoolRef};
 pub use tortie_blocks::{AllowedUse, HandleId, PoolUsage, Release};
 pub use writer::{Clock, Settings};
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tortie_net::Cidr;
@@ -50,6 +50,7 @@ const QUEUE: usize = 1024;
 pub struct Ipam {
     queue: mpsc::Sender<Command>,
     foreign: watch::Sender<Arc<Foreign>>,
+    sources: Arc<Mutex<BTreeMap<&'static str, Foreign>>>,
 }
 
 impl Ipam {
@@ -63,11 +64,23 @@ impl Ipam {
         let (queue, commands) = mpsc::channel(QUEUE);
         let (foreign, known) = watch::channel(Arc::default());
         tokio::spawn(Writer::new(store, settings, known).run(commands));
-        Self { queue, foreign }
+        Self { queue, foreign, sources: Arc::default() }
     }
 
-    /// Says which addresses are others', though a pool may hold them. Holds for every request that is made later.
-    pub fn set_foreign(&self, foreign: Foreign) {
+    /// Says which addresses are others', though a pool may hold them, as far as one source knows: what it said before is
+    /// forgotten. Holds for every request that is made later.
+    pub fn set_foreign(&self, source: &'static str, foreign: Foreign) {
+        let foreign = {
+            // Nobody can leave the map half changed.
+            let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+            sources.insert(source, foreign);
+            let mut all = Foreign::default();
+            for one in sources.values() {
+                all.networks.extend(&one.networks);
+                all.addresses.extend(&one.addresses);
+            }
+            all
+        };
         self.foreign.send_if_modified(|known| {
             let news = **known != foreign;
             if news {
@@ -127,7 +140,9 @@ impl Ipam {
         live: BTreeSet<HandleId>,
         in_use: BTreeSet<IpAddr>,
     ) -> Result<Reconciled, ReleaseError> {
-        self.ask(|reply| Command::Reconcile { mark, live, in_use, reply }).await.ok_or(ReleaseError::Stopped)?
+        self.ask(|reply| Command::Reconcile { mark, live, in_use, reply })
+            .await
+            .ok_or(ReleaseError::Stopped)?
     }
 
     /// Gives back the node's blocks that hold no address; answers which.

@@ -25,6 +25,8 @@ pub struct Reconciled {
     pub handles: Vec<HandleId>,
     /// Affinities without blocks that were removed.
     pub affinities: Vec<Cidr>,
+    /// Addresses in use that no block knows of.
+    pub unrecorded: Vec<IpAddr>,
 }
 
 impl Writer {
@@ -43,8 +45,13 @@ impl Writer {
         for family in Family::ALL {
             blocks.extend(self.datastore.blocks(family).await?.blocks);
         }
-        let held = blocks.iter().flat_map(|b| b.value.allocations());
-        live.extend(held.filter(|a| in_use.contains(&a.addr) && !a.is_cooling()).filter_map(|a| a.handle()));
+        let mut unrecorded = in_use.clone();
+        for allocation in blocks.iter().flat_map(|b| b.value.allocations()) {
+            if unrecorded.remove(&allocation.addr) && !allocation.is_cooling() {
+                live.extend(allocation.handle());
+            }
+        }
+        done.unrecorded = unrecorded.into_iter().collect();
         let gone = self.gone(&blocks, mark, &live);
         for handles in gone.chunks(AT_ONCE) {
             let handles: BTreeSet<HandleId> = handles.iter().cloned().collect();

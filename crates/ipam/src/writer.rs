@@ -44,19 +44,36 @@ type Reply<T> = oneshot::Sender<T>;
 
 /// What the writer is asked to do.
 pub(crate) enum Command {
-    Assign { request: Box<AssignRequest>, reply: Reply<Result<Vec<IpAddr>, AssignError>> },
-    ReleaseHandle { handle: HandleId, reply: Reply<Result<Vec<IpAddr>, ReleaseError>> },
-    ReleaseAddresses { addresses: Vec<Release>, reply: Reply<Result<Vec<IpAddr>, ReleaseError>> },
-    Mark { reply: Reply<Mark> },
+    Assign {
+        request: Box<AssignRequest>,
+        reply: Reply<Result<Vec<IpAddr>, AssignError>>,
+    },
+    ReleaseHandle {
+        handle: HandleId,
+        reply: Reply<Result<Vec<IpAddr>, ReleaseError>>,
+    },
+    ReleaseAddresses {
+        addresses: Vec<Release>,
+        reply: Reply<Result<Vec<IpAddr>, ReleaseError>>,
+    },
+    Mark {
+        reply: Reply<Mark>,
+    },
     Reconcile {
         mark: Mark,
         live: BTreeSet<HandleId>,
         in_use: BTreeSet<IpAddr>,
         reply: Reply<Result<Reconciled, ReleaseError>>,
     },
-    ReleaseEmptyBlocks { reply: Reply<Result<Vec<Cidr>, ReleaseError>> },
-    Usage { reply: Reply<Result<Vec<PoolUsage>, ReleaseError>> },
-    Facts { reply: Reply<Result<Arc<Facts>, ReleaseError>> },
+    ReleaseEmptyBlocks {
+        reply: Reply<Result<Vec<Cidr>, ReleaseError>>,
+    },
+    Usage {
+        reply: Reply<Result<Vec<PoolUsage>, ReleaseError>>,
+    },
+    Facts {
+        reply: Reply<Result<Arc<Facts>, ReleaseError>>,
+    },
 }
 
 /// A request of a batch with the place for its answer.

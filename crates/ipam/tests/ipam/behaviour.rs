@@ -293,7 +293,7 @@ async fn blocks_are_not_claimed_in_networks_of_others() {
     let lab = tiny(&["n1"]).await;
     let ipam = lab.ipam("n1");
     let networks = ["10.0.0.0/31", "fd00::2/127"].map(|n| n.parse().unwrap()).to_vec();
-    ipam.set_foreign(Foreign { networks, addresses: vec![ip("10.0.0.2")] });
+    ipam.set_foreign("test", Foreign { networks, addresses: vec![ip("10.0.0.2")] });
     let addresses = ipam.assign(pod("n1", "a")).await.unwrap();
     assert_eq!(blocks_of(&lab, "n1").await, ["10.0.0.2/31", "fd00::/127"]);
     assert_eq!(addresses[0], ip("10.0.0.3"), "10.0.0.2 is somebody's");
@@ -301,12 +301,12 @@ async fn blocks_are_not_claimed_in_networks_of_others() {
     assert!(full.contains("no free address of family ipv4"), "{full}");
     // A part of a block is enough; what the node has already is used on.
     let everything = ["10.0.0.0/8", "fd00::/16"].map(|n| n.parse().unwrap()).to_vec();
-    ipam.set_foreign(Foreign { networks: everything, addresses: Vec::new() });
+    ipam.set_foreign("test", Foreign { networks: everything, addresses: Vec::new() });
     assert_eq!(ipam.assign(pod("n1", "b")).await.unwrap()[0], ip("10.0.0.2"));
     let full = error(&ipam, pod("n1", "c")).await;
     assert!(full.contains("no free address"), "{full}");
     // Over again.
-    ipam.set_foreign(Foreign::default());
+    ipam.set_foreign("test", Foreign::default());
     ipam.assign(pod("n1", "c")).await.unwrap();
     assert_eq!(blocks_of(&lab, "n1").await.len(), 4);
 }
@@ -403,8 +403,13 @@ async fn an_address_in_use_keeps_its_handle() {
     let in_use = kept.first().copied().into_iter().collect();
     let done = ipam.reconcile_sparing(mark, [].into(), in_use).await.unwrap();
     assert_eq!(done.released.keys().cloned().collect::<Vec<_>>(), [handle("gone")]);
+    assert!(done.unrecorded.is_empty());
     let left: Vec<_> = lab.stored().await.held().into_keys().collect();
     assert_eq!(left, [handle("kept")], "with all its addresses");
+    let strange = ip("10.99.0.7");
+    let mark = ipam.mark().await.unwrap();
+    let done = ipam.reconcile_sparing(mark, [handle("kept")].into(), [strange].into()).await.unwrap();
+    assert_eq!(done.unrecorded, [strange]);
     assert_eq!(ipam.assign(pod("n1", "kept")).await.unwrap(), kept);
 }
 
