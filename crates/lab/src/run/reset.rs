@@ -33,7 +33,7 @@ impl Lab {
             if !self.fabric.is_connected(node.name()) {
                 self.fault(Fault::Heal(node.net.number)).await?;
             }
-            if !node.has_agent() {
+            if self.spec.agents && !node.has_agent() {
                 self.fault(Fault::RestartAgent(node.net.number)).await?;
             }
         }
