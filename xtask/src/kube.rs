@@ -38,6 +38,11 @@ pub(crate) fn server() -> Result<()> {
     programs::provide(programs::Wanted::ApiServer)
 }
 
+/// What real nodes need.
+pub(crate) fn nodes() -> Result<()> {
+    images::provide()
+}
+
 /// Specs that together deny, allow by port, by namespace and by prefix, and change their mind.
 const FEW: &str =
     r"\[sig-network\] Netpol .*(default-deny|based on Ports|except clause|enforce updated policy)";

@@ -22,7 +22,8 @@ cargo xtask <task>
           more property cases; store faults. With words: only suites with one of them in their titles
   tidy    the rules of the house: floors, sizes, file headers, the crate table
   lint    format and clippy, as CI runs them
-  bench   build with optimisation and print the benchmarks: lab, parts, or both; --cold measures a build from nothing, too
+  bench   build with optimisation and print the benchmarks: lab, parts, or both; --cold measures a build from nothing, too;
+          kubernetes [--rounds N] [--short] [-o json]: real nodes, beside a bridge, about ten minutes
   kube    a real Kubernetes for the tests: `cargo xtask kube help`
   image   the node's container image, without a container engine; --programs DIR takes tortie and tortie-cni from there
   manifests

@@ -4,8 +4,8 @@
 //! bound measured it in the same run, in turns.
 
 mod cluster;
-pub(crate) mod kubernetes;
 mod knocking;
+pub(crate) mod kubernetes;
 pub(crate) mod plan;
 mod processes;
 pub(crate) mod report;
@@ -19,9 +19,9 @@ use crate::process::State;
 use crate::sandbox::NETNS_DIR;
 use crate::supervisor::Sink;
 use crate::{objects, seed};
-use processes::{cpu, resident};
 use anyhow::{Context as _, anyhow, ensure};
 use futures_util::future::join_all;
+use processes::{cpu, resident};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -377,12 +377,14 @@ pub(crate) fn table(rows: &[Row]) -> String {
         "WHAT", "N", "P50", "P99", "UNIT", "BOUND", "RATIO"
     );
     for row in rows {
+        let number = |n: f64| if row.unit.is_empty() { String::new() } else { format!("{n:.3}") };
         let bound = row.bound.map(|b| format!("{b:.3}")).unwrap_or_default();
         let ratio =
-            row.bound.filter(|b| *b > 0.0).map(|b| format!("{:.1}x", row.p50 / b)).unwrap_or_default();
+            row.bound.filter(|b| *b > 0.0).map(|b| format!("{:.2}x", row.p50 / b)).unwrap_or_default();
+        let (p50, p99) = (number(row.p50), number(row.p99));
         text.push_str(&format!(
-            "{:<50} {:>6} {:>10.3} {:>10.3} {:<7} {:>8} {:>6}  {}\n",
-            row.what, row.count, row.p50, row.p99, row.unit, bound, ratio, row.note
+            "{:<50} {:>6} {p50:>10} {p99:>10} {:<7} {bound:>8} {ratio:>6}  {}\n",
+            row.what, row.count, row.unit, row.note
         ));
     }
     text

@@ -9,14 +9,19 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 /// The whole path in a lab, then its parts; `parts` or `lab` for one of the two. `--cold` measures a build from nothing
-/// first, which takes minutes.
+/// first, which takes minutes. `kubernetes` measures on real nodes, which takes minutes, too, and only when asked for.
 pub(crate) fn bench(args: &[String]) -> Result<()> {
+    if let Some((first, rest)) = args.split_first()
+        && first == "kubernetes"
+    {
+        return kubernetes(rest);
+    }
     let (flags, words): (Vec<&String>, Vec<&String>) = args.iter().partition(|a| a.starts_with("--"));
     if let Some(unknown) = flags.iter().find(|f| **f != "--cold") {
         bail!("no option {unknown}; there is --cold");
     }
     if let Some(unknown) = words.iter().find(|w| !matches!(w.as_str(), "lab" | "parts")) {
-        bail!("no benchmark {unknown:?}; there are lab and parts");
+        bail!("no benchmark {unknown:?}; there are lab, parts and kubernetes");
     }
     let wants = |part: &str| words.is_empty() || words.iter().any(|w| *w == part);
     setup::packages()?;
@@ -36,9 +41,34 @@ pub(crate) fn bench(args: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// Clusters of real nodes, in turns with a bridge; the options are those of `tortie lab bench --kubernetes`. The labs go with
+/// the program that brought them up, and that goes with this one.
+fn kubernetes(options: &[String]) -> Result<()> {
+    setup::packages()?;
+    kube::nodes()?;
+    let tortie = build(true)?;
+    let line = ["--pdeathsig", "TERM", &tortie, "lab", "bench", "--kubernetes", "--name", "bench"];
+    let plugin = ["--cni-bin".to_owned(), cni()?];
+    let words: Vec<String> =
+        line.into_iter().map(str::to_owned).chain(plugin).chain(options.iter().cloned()).collect();
+    sh("setpriv", &words)
+}
+
+/// Builds the plugin as an image carries it.
+fn cni() -> Result<String> {
+    sh("cargo", &["build", "--quiet", "--profile", "cni", "-p", "tortie-cni-bin"])?;
+    let path = target_dir().join("cni/tortie-cni");
+    Ok(path
+        .canonicalize()
+        .with_context(|| format!("{} was not built", path.display()))?
+        .display()
+        .to_string())
+}
+
 fn lab(tortie: &str) -> Result<()> {
     let name = "xtask-bench";
-    sh(tortie, &["lab", "up", "--quiet", "--nodes", "2", "--name", name])?;
+    let plugin = cni()?;
+    sh(tortie, &["lab", "up", "--quiet", "--nodes", "2", "--name", name, "--cni-bin", &plugin])?;
     let measured = sh(tortie, &["lab", "bench", "--name", name]);
     sh(tortie, &["lab", "down", "--quiet", "--name", name])?;
     measured?;
@@ -105,8 +135,7 @@ fn cold() -> Result<()> {
 /// Sizes of the binaries, and how long the plugin takes from its start to its end.
 fn plugin(tortie: &str) -> Result<()> {
     const STARTS: u32 = 200;
-    sh("cargo", &["build", "--quiet", "--profile", "cni", "-p", "tortie-cni-bin"])?;
-    let cni = target_dir().join("cni/tortie-cni").display().to_string();
+    let cni = cni()?;
     for (name, path) in [("tortie", tortie), ("tortie-cni", cni.as_str())] {
         let bytes = std::fs::metadata(path).with_context(|| format!("{path} was not built"))?.len();
         say(&format!("{name:<12} {:>8.2} MB", bytes as f64 / 1e6));

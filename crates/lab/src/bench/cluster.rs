@@ -172,12 +172,12 @@ impl Cluster {
             addresses.len()
         );
         let count = addresses.len();
-        self.from_router(move || answer(&addresses, limit)).await??;
+        self.outside(move || answer(&addresses, limit)).await??;
         Ok(count)
     }
 
     /// Runs something outside of the nodes, from where all pods can be reached.
-    pub(super) async fn from_router<R: Send + 'static>(
+    pub(super) async fn outside<R: Send + 'static>(
         &self,
         job: impl FnOnce() -> R + Send + 'static,
     ) -> anyhow::Result<R> {
