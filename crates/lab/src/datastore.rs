@@ -13,7 +13,7 @@ use crate::seed;
 use crate::spec::{Datastore as Kind, LabSpec};
 use anyhow::{Context as _, anyhow};
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tortie_kernel_net::NetNs;
@@ -36,15 +36,14 @@ pub(crate) struct Datastore {
     pub(crate) control: Option<Arc<ControlPlane>>,
     /// How the nodes reach it.
     pub(crate) address: StoreAddress,
+    /// The kubeconfig of all rights, for commands inside.
+    admin: Option<PathBuf>,
 }
 
 impl Datastore {
-    /// Variables of a command beside the nodes.
+    /// Variables of a user's command, over those of an agent.
     pub(crate) fn env(&self) -> Vec<(String, String)> {
-        match &self.address {
-            StoreAddress::Kubernetes(config) => vec![("KUBECONFIG".to_owned(), config.display().to_string())],
-            StoreAddress::Socket(_) | StoreAddress::Etcd(_) => Vec::new(),
-        }
+        self.admin.iter().map(|config| ("KUBECONFIG".to_owned(), config.display().to_string())).collect()
     }
 
     /// Writes what every lab starts with.
@@ -112,6 +111,7 @@ async fn embedded(part: &Path, home: NetNs) -> anyhow::Result<Datastore> {
         records: Records::new(Arc::new(client)),
         control: None,
         address: StoreAddress::Socket(socket),
+        admin: None,
     })
 }
 
@@ -125,6 +125,7 @@ async fn etcd(part: &Path, home: NetNs, addr: IpAddr) -> anyhow::Result<Datastor
         records: Records::new(Arc::new(store)),
         control: None,
         address: StoreAddress::Etcd(client),
+        admin: None,
     })
 }
 
@@ -149,6 +150,8 @@ async fn kubernetes(spec: &LabSpec, part: &Path, plan: &Plan, home: NetNs) -> an
     .await?;
     let config = part.join("agent.kubeconfig");
     write_secret(&config, &control.agent_config())?;
+    let admin = part.join("admin.kubeconfig");
+    write_secret(&admin, &control.admin_config(&control.server.url()))?;
     // The lab's own requests need no manners: nobody else is on this machine's API server.
     let access = KubeConfig { qps: 0.0, ..control.store_config() };
     let store = KubeStore::connect(access).await.context("cannot speak to the API server as a datastore")?;
@@ -157,6 +160,7 @@ async fn kubernetes(spec: &LabSpec, part: &Path, plan: &Plan, home: NetNs) -> an
         beside: [("store/etcd", control.etcd.clone())].into_iter().chain(control.managers.clone()).collect(),
         records: Records::with_marker(Arc::new(store), &seed::kubernetes("Namespace", "", "default")),
         address: StoreAddress::Kubernetes(config),
+        admin: Some(admin),
         control: Some(Arc::new(control)),
     })
 }

@@ -294,7 +294,12 @@ impl Lab {
     fn place(&self, target: &str) -> anyhow::Result<Place> {
         if let Ok(node) = self.node(target) {
             let space = node.space.get().map(SpaceSpec::first_process).transpose()?;
-            return Ok(Place { netns: node.name().to_owned(), env: node.env().to_vec(), space });
+            let mut env = node.env().to_vec();
+            for (name, value) in self.store.env() {
+                env.retain(|(n, _)| *n != name);
+                env.push((name, value));
+            }
+            return Ok(Place { netns: node.name().to_owned(), env, space });
         }
         if let Ok(name) = target.parse::<PodName>() {
             let pod = self

@@ -15,11 +15,21 @@ use std::net::{IpAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tortie_api::crd::{self, Group};
+use tortie_api::document;
 use tortie_kernel_net::NetNs;
 use tortie_store_kube::{Credentials, KubeConfig, Source};
 
 /// Where the definitions of kinds are created.
 const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+
+/// Where rights are created.
+const RIGHTS: &str = "/apis/rbac.authorization.k8s.io/v1";
+
+/// What users install: the rights in it are those of the lab's agents.
+const MANIFEST: &str = include_str!("../../../../deploy/node.yaml");
+
+/// Whose rights they are.
+const AGENT: &str = "system:serviceaccount:calico-system:calico-node";
 
 /// How long the API server may take until it serves our kinds.
 const ESTABLISH_PATIENCE: Duration = Duration::from_secs(20);
@@ -78,7 +88,7 @@ impl Users {
         let node = |name: &String| User::new(format!("system:node:{name}"), &["system:nodes"]);
         Ok(Self {
             admin: User::admin()?,
-            agent: User::new("tortie-node", &["system:masters"])?,
+            agent: User::new(AGENT, &["system:serviceaccounts"])?,
             manager: User::new("system:kube-controller-manager", &[])?,
             scheduler: User::new("system:kube-scheduler", &[])?,
             proxy: User::new("system:kube-proxy", &[])?,
@@ -122,6 +132,7 @@ impl ControlPlane {
             return Ok(control);
         }
         control.define_kinds().await.context("the API server does not take the definitions of our kinds")?;
+        control.grant_rights().await.context("the API server does not take the agents' rights")?;
         Ok(control)
     }
 
@@ -205,6 +216,23 @@ impl ControlPlane {
             .await?;
             self.managers.push((program, process));
         }
+        Ok(())
+    }
+
+    /// Gives the agents the rights that users give them, and no others.
+    async fn grant_rights(&self) -> anyhow::Result<()> {
+        let manifest = document::read("deploy/node.yaml", MANIFEST);
+        let mut granted = 0;
+        for object in manifest.documents.iter().map(|d| &d.value) {
+            let path = match object.get("kind").and_then(Value::as_str) {
+                Some("ClusterRole") => format!("{RIGHTS}/clusterroles"),
+                Some("ClusterRoleBinding") => format!("{RIGHTS}/clusterrolebindings"),
+                _ => continue,
+            };
+            self.client.create(&path, object).await?;
+            granted += 1;
+        }
+        anyhow::ensure!(granted == 2, "the manifest has no role and its binding");
         Ok(())
     }
 
