@@ -64,6 +64,11 @@ pub(crate) fn write(to: &Path, contents: &[u8], mode: u32) -> Result<(), FileErr
     })
 }
 
+/// Gives a file another name in the same directory.
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
+    fs::rename(from, to).map_err(at("cannot rename", from))
+}
+
 /// True if a file can be made in this directory.
 pub(crate) fn writable(dir: &Path) -> bool {
     let trial = dir.join(".tortie-write-test");

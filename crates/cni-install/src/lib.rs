@@ -6,11 +6,13 @@
 //! names was found, so that the runtime never sees a list that it cannot run.
 
 mod files;
+mod others;
 mod template;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args as ClapArgs, Subcommand};
 use files::Outcome;
+use others::{OthersError, Policy};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,6 +28,8 @@ const SOURCE_DIR: &str = "opt/cni/bin";
 /// The names that runtimes know the plugin by.
 const OWN_NAMES: [&str; 2] = ["calico", "calico-ipam"];
 const DEFAULT_NAME: &str = "10-calico.conflist";
+/// Exit status of an installation that does not want to be beside another network.
+const REFUSED: u8 = 3;
 
 /// `tortie cni ...`
 #[derive(Debug, ClapArgs)]
@@ -40,6 +44,9 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Copy the plugins to the host and write its network configuration (an init container's work)
+    ///
+    /// Configurations of other networks are reported; with TORTIE_OTHER_CNI=move they are put aside until `uninstall`,
+    /// with TORTIE_OTHER_CNI=refuse nothing is written beside one (exit status 3).
     Install,
     /// Remove the network configuration and the plugin from the host; pods that run keep their network
     Uninstall,
@@ -51,7 +58,14 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let env = |name: &str| std::env::var(name).ok();
     match args.command {
         Command::Install => {
-            let sleep = install(&args.root, &env)?;
+            let sleep = match install(&args.root, &env) {
+                Ok(sleep) => sleep,
+                Err(error) if error.is::<OthersError>() => {
+                    tracing::error!("{error:#}");
+                    return Ok(ExitCode::from(REFUSED));
+                }
+                Err(error) => return Err(error),
+            };
             if sleep {
                 wait_for_end()?;
             }
@@ -68,6 +82,9 @@ type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 fn install(root: &Path, env: Env<'_>) -> Result<bool> {
     let sleep = flag(env, "SLEEP", true)?;
     let update = flag(env, "UPDATE_CNI_BINARIES", true)?;
+    let policy = policy(env)?;
+    // Before our plugin takes the place of Calico's, which another network may be running with.
+    others::before(&root.join(NET_DIR), &configuration_name(env)?, policy)?;
     let bin_dir = install_binaries(root, update, &list(env, "SKIP_CNI_BINARIES"))?;
     let (template, own) = read_template(root, env)?;
     let mut document = template::render(&template, &facts(env)?)?;
@@ -85,7 +102,7 @@ fn install(root: &Path, env: Env<'_>) -> Result<bool> {
         warn!(plugins = missing.join(","), dir = %bin_dir.display(), "not on this node: left out of the network configuration (without portmap, hostPort has no effect)");
         document = document.without(&missing);
     }
-    write_configuration(root, env, document.text())?;
+    write_configuration(root, env, document.text(), policy)?;
     Ok(sleep)
 }
 
@@ -205,7 +222,7 @@ fn facts(env: Env<'_>) -> Result<BTreeMap<&'static str, String>> {
     ]))
 }
 
-fn write_configuration(root: &Path, env: Env<'_>, document: &str) -> Result<()> {
+fn write_configuration(root: &Path, env: Env<'_>, document: &str, policy: Policy) -> Result<()> {
     let dir = root.join(NET_DIR);
     let name = configuration_name(env)?;
     let mode = text(env, "TEST_FILE_PERMISSION").unwrap_or_else(|| "0600".to_owned());
@@ -223,14 +240,14 @@ fn write_configuration(root: &Path, env: Env<'_>, document: &str) -> Result<()> 
             Err(error) => warn!(name = old, %error, "old network configuration could not be removed"),
         }
     }
-    if let Some(first) = first_configuration(&dir).filter(|first| *first != name) {
-        warn!(
-            winner = first,
-            ours = name,
-            "the runtime takes the first file by name, so pods get another network; remove that file or choose an earlier CNI_CONF_NAME"
-        );
-    }
+    others::after(&dir, &name, policy)?;
     Ok(())
+}
+
+/// What becomes of other networks' configurations.
+fn policy(env: Env<'_>) -> Result<Policy> {
+    let text = text(env, "TORTIE_OTHER_CNI").unwrap_or_default();
+    text.parse().map_err(|e| anyhow::anyhow!("TORTIE_OTHER_CNI={text:?}: {e}"))
 }
 
 fn configuration_name(env: Env<'_>) -> Result<String> {
@@ -239,18 +256,6 @@ fn configuration_name(env: Env<'_>) -> Result<String> {
         bail!("CNI_CONF_NAME={name:?}: expected the name of a file, without a directory");
     }
     Ok(name)
-}
-
-/// The file that a runtime chooses (libcni: by name, of three extensions).
-fn first_configuration(dir: &Path) -> Option<String> {
-    let entries = fs::read_dir(dir).ok()?;
-    entries
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| {
-            let extension = Path::new(name).extension();
-            extension.is_some_and(|e| e == "conf" || e == "conflist" || e == "json")
-        })
-        .min()
 }
 
 fn uninstall(root: &Path, env: Env<'_>) -> Result<()> {
@@ -266,6 +271,7 @@ fn uninstall(root: &Path, env: Env<'_>) -> Result<()> {
             Err(error) => return Err(error).with_context(|| format!("cannot remove {}", path.display())),
         }
     }
+    others::restore(&root.join(NET_DIR))?;
     Ok(())
 }
 

@@ -116,6 +116,7 @@ fn bad_settings_are_named() {
         ("CNI_MTU", "20"),
         ("CNI_CONF_NAME", "../x"),
         ("TEST_FILE_PERMISSION", "9"),
+        ("TORTIE_OTHER_CNI", "perhaps"),
     ] {
         let error = Host::new().set(name, value).install().unwrap_err().to_string();
         assert!(error.contains(name) && error.contains(value), "{error}");
@@ -126,13 +127,90 @@ fn bad_settings_are_named() {
     assert!(error.contains("/opt/cni/bin"), "{error}");
 }
 
+const CALICO: &str = r#"{"name": "k8s-pod-network", "plugins": [{"type": "calico", "ipam": {"type": "calico-ipam"},
+    "kubernetes": {"kubeconfig": "/etc/cni/net.d/calico-kubeconfig"}}]}"#;
+const CANAL: &str = r#"{"name": "k8s-pod-network", "plugins": [{"type": "calico", "ipam": {"type": "host-local", "subnet": "usePodCidr"}}]}"#;
+const FLANNEL: &str = r#"{"name": "cbr0", "plugins": [{"type": "flannel", "delegate": {"isDefaultGateway": true}}, {"type": "portmap"}]}"#;
+
+impl Host {
+    fn net(&self, name: &str) -> PathBuf {
+        self.root.path().join(NET_DIR).join(name)
+    }
+
+    fn files(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.net("")).unwrap();
+        let mut names: Vec<String> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
 #[test]
-fn the_file_that_wins_is_known() {
-    let host = Host::new();
+fn calicos_own_is_replaced_and_its_credential_goes() {
+    for name in [DEFAULT_NAME, "05-calico.conflist", "20-calico.conflist"] {
+        let host = Host::new();
+        fs::write(host.net(name), CALICO).unwrap();
+        fs::write(host.net("calico-kubeconfig"), "token").unwrap();
+        fs::write(host.net("calico-note.txt"), "mine").unwrap();
+        host.install().unwrap();
+        assert_eq!(host.files(), [DEFAULT_NAME, "calico-note.txt"], "{name}");
+        assert!(host.configuration().pointer("/plugins/0/kubernetes").is_none());
+    }
+}
+
+#[test]
+fn others_stay_are_moved_or_stand_in_the_way() {
+    for (name, text) in [
+        ("10-canal.conflist", CANAL),
+        ("10-flannel.conflist", FLANNEL),
+        ("05-bridge.conf", r#"{"type": "bridge"}"#),
+    ] {
+        let host = Host::new();
+        fs::write(host.net(name), text).unwrap();
+        host.install().unwrap();
+        let mut both = vec![name.to_owned(), DEFAULT_NAME.to_owned()];
+        both.sort();
+        assert_eq!(host.files(), both, "reported only");
+
+        let host = host.set("TORTIE_OTHER_CNI", "move");
+        host.install().unwrap();
+        let aside = format!("{name}.aside-by-tortie");
+        assert_eq!(
+            others::find(&host.net("")).iter().map(|f| f.file.as_str()).collect::<Vec<_>>(),
+            [DEFAULT_NAME]
+        );
+        assert_eq!(fs::read_to_string(host.net(&aside)).unwrap(), text);
+        host.install().unwrap();
+        uninstall(host.root.path(), &|name| host.env.get(name).cloned()).unwrap();
+        assert_eq!(host.files(), [name], "what was there before");
+        assert_eq!(fs::read_to_string(host.net(name)).unwrap(), text);
+
+        let host = host.set("TORTIE_OTHER_CNI", "refuse");
+        let error = host.install().unwrap_err();
+        assert!(error.is::<OthersError>());
+        let error = error.to_string();
+        assert!(error.contains(name) && error.contains("TORTIE_OTHER_CNI"), "{error}");
+        assert_eq!(host.files(), [name], "nothing is written");
+        assert!(!host.bin("calico").exists(), "the other network may run with Calico's plugin");
+    }
+}
+
+#[test]
+fn what_is_moved_does_not_hide_a_newer_file() {
+    let host = Host::new().set("TORTIE_OTHER_CNI", "move");
+    fs::write(host.net("10-flannel.conflist"), FLANNEL).unwrap();
     host.install().unwrap();
-    let dir = host.root.path().join(NET_DIR);
-    assert_eq!(first_configuration(&dir).as_deref(), Some(DEFAULT_NAME));
-    fs::write(dir.join("05-other.conf"), "{}").unwrap();
-    fs::write(dir.join("00-notes.txt"), "").unwrap();
-    assert_eq!(first_configuration(&dir).as_deref(), Some("05-other.conf"));
+    fs::write(host.net("10-flannel.conflist"), "newer").unwrap();
+    uninstall(host.root.path(), &|name| host.env.get(name).cloned()).unwrap();
+    assert_eq!(fs::read_to_string(host.net("10-flannel.conflist")).unwrap(), "newer");
+}
+
+#[test]
+fn files_that_no_runtime_reads_are_nobodys() {
+    let host = Host::new().set("TORTIE_OTHER_CNI", "refuse");
+    for name in ["00-notes.txt", "10-old.conflist.bak", ".hidden"] {
+        fs::write(host.net(name), "{").unwrap();
+    }
+    host.install().unwrap();
+    assert!(host.files().contains(&DEFAULT_NAME.to_owned()));
 }
