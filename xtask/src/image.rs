@@ -74,6 +74,11 @@ fn build(programs: Option<&Path>) -> Result<PathBuf> {
     Ok(to)
 }
 
+/// Builds the CNI plugin as the image carries it.
+pub(crate) fn plugin() -> Result<PathBuf> {
+    static_binary("tortie-cni-bin", "tortie-cni", "cni")?.canonicalize().context("the plugin was not built")
+}
+
 /// A program that needs nothing of the system that it runs on.
 fn static_binary(package: &str, program: &str, profile: &str) -> Result<PathBuf> {
     say(&format!("$ cargo build --profile {profile} --target {TARGET} --package {package} (static)"));

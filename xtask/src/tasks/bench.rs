@@ -2,8 +2,8 @@
 
 mod client;
 
-use super::{build, sh, target_dir};
-use crate::{kube, say, setup};
+use super::{build, sh};
+use crate::{image, kube, say, setup};
 use anyhow::{Context, Result, bail};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -56,13 +56,7 @@ fn kubernetes(options: &[String]) -> Result<()> {
 
 /// Builds the plugin as an image carries it.
 fn cni() -> Result<String> {
-    sh("cargo", &["build", "--quiet", "--profile", "cni", "-p", "tortie-cni-bin"])?;
-    let path = target_dir().join("cni/tortie-cni");
-    Ok(path
-        .canonicalize()
-        .with_context(|| format!("{} was not built", path.display()))?
-        .display()
-        .to_string())
+    Ok(image::plugin()?.display().to_string())
 }
 
 fn lab(tortie: &str) -> Result<()> {
