@@ -108,21 +108,23 @@ impl Lab {
         );
         let mut rows = Vec::new();
         sink.progress("pods, one after the other").await;
-        let (adds, bound) = self.adds_in_turns().await?;
-        let bound = Row::of("pod interface by raw netlink", "ms", milliseconds(&bound));
-        rows.push(Row::of("CNI ADD", "ms", milliseconds(&adds)).beside(&bound, "raw netlink, same run"));
+        let raw = "raw netlink, same run";
+        let mut bounds = Vec::new();
+        for (removing, what) in [(false, "CNI ADD"), (true, "CNI ADD, each right after a DEL")] {
+            let (adds, bound) = self.adds_in_turns(removing).await?;
+            let bound_of = what.replace("CNI ADD", "pod interface by raw netlink");
+            let bound = Row::of(&bound_of, "ms", milliseconds(&bound));
+            rows.push(Row::of(what, "ms", milliseconds(&adds)).beside(&bound, raw));
+            bounds.push(bound);
+        }
         sink.progress(format!("pods, {PARALLEL} in parallel")).await;
-        let (adds, parallel_bound) = self.adds_in_parallel().await?;
-        let parallel_bound = Row::of(
-            &format!("pod interface by raw netlink, {PARALLEL} in parallel"),
-            "ms",
-            milliseconds(&parallel_bound),
-        );
-        rows.push(
-            Row::of(&format!("CNI ADD, {PARALLEL} in parallel"), "ms", milliseconds(&adds))
-                .beside(&parallel_bound, "raw netlink, same run"),
-        );
-        rows.extend([bound, parallel_bound]);
+        let (adds, bound) = self.adds_in_parallel().await?;
+        let bound_of = format!("pod interface by raw netlink, {PARALLEL} in parallel");
+        let bound = Row::of(&bound_of, "ms", milliseconds(&bound));
+        let what = format!("CNI ADD, {PARALLEL} in parallel");
+        rows.push(Row::of(&what, "ms", milliseconds(&adds)).beside(&bound, raw));
+        bounds.push(bound);
+        rows.extend(bounds);
         sink.progress("policies").await;
         let (allowed, denied) = self.policy_effect().await?;
         rows.push(Row::of("policy written to first packet allowed", "ms", allowed));
@@ -171,15 +173,30 @@ impl Lab {
         self.nodes.first().cloned().context("the lab has no nodes")
     }
 
-    async fn adds_in_turns(&self) -> anyhow::Result<(Vec<Duration>, Vec<Duration>)> {
+    /// Pods by the plugin, and interfaces by netlink alone, in turns. What is removed keeps the kernel busy with locks that the
+    /// next needs: it stays until the end, or goes at once if that is to be seen.
+    async fn adds_in_turns(&self, removing: bool) -> anyhow::Result<(Vec<Duration>, Vec<Duration>)> {
         let node = self.first_node()?;
         let (mut adds, mut bounds) = (Vec::new(), Vec::new());
+        let (mut pods, mut raws) = (Vec::new(), Vec::new());
         for n in 0..ADDS {
-            let (name, container, _netns) = self.prepare(&node, &format!("p{n}")).await?;
-            adds.push(self.add(&node, &container).await?.0);
-            self.discard(&node, &name, &container).await?;
-            bounds.push(raw_attach(&node, n).await?);
+            let pod = self.prepare(&node, &format!("p{n}")).await?;
+            adds.push(self.add(&node, &pod.1).await?.0);
+            if removing {
+                self.discard(&node, &pod.0, &pod.1).await?;
+            } else {
+                pods.push(pod);
+            }
+            let (took, raw) = raw_attach(&node, n).await?;
+            bounds.push(took);
+            if removing {
+                raw_detach(raw).await?;
+            } else {
+                raws.push(raw);
+            }
         }
+        self.discard_all(&node, &pods).await?;
+        join_all(raws.into_iter().map(raw_detach)).await.into_iter().collect::<anyhow::Result<()>>()?;
         Ok((adds, bounds))
     }
 
@@ -194,14 +211,26 @@ impl Lab {
             for done in join_all(prepared.iter().map(|(_, container, _)| self.add(&node, container))).await {
                 adds.push(done?.0);
             }
-            for (name, container, _) in &prepared {
-                self.discard(&node, name, container).await?;
-            }
+            self.discard_all(&node, &prepared).await?;
+            let mut raws = Vec::new();
             for done in join_all((0..PARALLEL).map(|n| raw_attach(&node, n))).await {
-                bounds.push(done?);
+                let (took, raw) = done?;
+                bounds.push(took);
+                raws.push(raw);
             }
+            join_all(raws.into_iter().map(raw_detach)).await.into_iter().collect::<anyhow::Result<()>>()?;
         }
         Ok((adds, bounds))
+    }
+
+    async fn discard_all(&self, node: &Node, pods: &[(PodName, Container, NetNs)]) -> anyhow::Result<()> {
+        for some in pods.chunks(PARALLEL) {
+            let gone = some.iter().map(|(name, container, _)| self.discard(node, name, container));
+            join_all(gone).await.into_iter().collect::<anyhow::Result<()>>()?;
+        }
+        // The kernel takes their namespaces apart in the background.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        Ok(())
     }
 
     /// A stream of datagrams, each of them a new connection, while a policy denies and allows it.
@@ -269,10 +298,18 @@ impl Lab {
     }
 }
 
+/// An interface by netlink alone.
+struct Raw {
+    netlink: Netlink,
+    name: String,
+    /// Its other end.
+    _inside: NetNs,
+}
+
 /// The least that a pod's interface costs: the same kernel objects, by netlink, without anything around them.
-async fn raw_attach(node: &Node, n: usize) -> anyhow::Result<Duration> {
+async fn raw_attach(node: &Node, n: usize) -> anyhow::Result<(Duration, Raw)> {
     let host = node.netns.clone();
-    tokio::task::spawn_blocking(move || -> anyhow::Result<Duration> {
+    tokio::task::spawn_blocking(move || -> anyhow::Result<(Duration, Raw)> {
         let netlink = Netlink::open_in(&host)?;
         let inside = NetNs::create_unnamed()?;
         let name = format!("bench{n}");
@@ -283,12 +320,17 @@ async fn raw_attach(node: &Node, n: usize) -> anyhow::Result<Duration> {
         let spec = PodSpec::new(name.clone(), "eth0", 1500, addresses);
         let started = Instant::now();
         pod::attach(&netlink, &inside, &spec)?;
-        let took = started.elapsed();
-        pod::detach(&netlink, &name)?;
-        Ok(took)
+        Ok((started.elapsed(), Raw { netlink, name, _inside: inside }))
     })
     .await
     .map_err(|e| anyhow!("{e}"))?
+}
+
+async fn raw_detach(raw: Raw) -> anyhow::Result<()> {
+    tokio::task::spawn_blocking(move || pod::detach(&raw.netlink, &raw.name).map(drop))
+        .await
+        .map_err(|e| anyhow!("{e}"))??;
+    Ok(())
 }
 
 /// Datagrams that carry the time at which they were sent, and the times of those that arrived.
