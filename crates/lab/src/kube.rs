@@ -3,6 +3,7 @@
 //! The lab finds the binaries, it does not build them: `cargo xtask kube binaries` does.
 
 pub(crate) mod access;
+pub(crate) mod adopt;
 pub(crate) mod api_server;
 pub(crate) mod binaries;
 pub(crate) mod certs;

@@ -191,13 +191,22 @@ impl Lab {
                 self.end.notify_one();
                 Ok(Value::Null)
             }
-            Request::Place { target } => Ok(serde_json::to_value(self.place(&target)?)?),
+            Request::Place { target } => {
+                if target.contains('/') {
+                    let _turn = self.work.lock().await;
+                    self.look_at_pods().await?;
+                }
+                Ok(serde_json::to_value(self.place(&target)?)?)
+            }
             Request::Pods => {
+                let _turn = self.work.lock().await;
+                self.look_at_pods().await?;
                 let rows: Vec<PodRow> = self.pods.all().iter().map(|p| self.pod_row(p)).collect();
                 Ok(serde_json::to_value(rows)?)
             }
             Request::Matrix { globs } => {
                 let _turn = self.work.lock().await;
+                self.look_at_pods().await?;
                 Ok(serde_json::to_value(self.matrix(&globs, sink).await?)?)
             }
             changing => {
@@ -238,6 +247,7 @@ impl Lab {
                 Ok(serde_json::to_value(rows)?)
             }
             Request::RemovePods { pods } => {
+                self.look_at_pods().await?;
                 let names: Vec<PodName> = pods.iter().map(|p| p.parse()).collect::<anyhow::Result<_>>()?;
                 if let Some(missing) = names.iter().find(|n| self.pods.get(n).is_none()) {
                     bail!("there is no pod {missing}");

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use tortie_net::{Family, Protocol};
 use tortie_policy::Packet;
-use tortie_probe::{Expect, Host, Options, Probe, Proto, Verdict};
+use tortie_probe::{Answerer, Expect, Host, Options, Probe, Proto, Verdict};
 use tortie_scenario::Listen;
 
 /// Entries that travel in one frame.
@@ -42,6 +42,8 @@ pub(crate) struct End {
     /// Group for the table: the workload it belongs to.
     pub(crate) group: String,
     pub(crate) listen: Vec<Listen>,
+    /// What answers is no program of ours.
+    pub(crate) foreign: bool,
 }
 
 /// What the table needs beside the entries.
@@ -64,11 +66,13 @@ impl Lab {
                 .as_ref()
                 .map_or_else(|| pod.name.to_string(), |o| format!("{}/{}", o.namespace, o.name)),
             listen: pod.listen.clone(),
+            foreign: pod.foreign,
         });
         let hosts = self.hosts().into_iter().map(|o| End {
             group: o.host.name().to_owned(),
             host: o.host,
             listen: o.listen,
+            foreign: false,
         });
         pods.chain(hosts).collect()
     }
@@ -90,7 +94,11 @@ impl Lab {
                         };
                         let decision = state.evaluate(&packet(src, dst, port, proto));
                         let expect = if decision.is_allowed() { Expect::Allow } else { Expect::Deny };
-                        probes.push(Probe::new(&from.host, &to.host, dst, port, proto).expecting(expect));
+                        let mut probe = Probe::new(&from.host, &to.host, dst, port, proto).expecting(expect);
+                        if to.foreign {
+                            probe.answerer = Answerer::Stranger;
+                        }
+                        probes.push(probe);
                         entries.push(Entry {
                             from: from.host.name().to_owned(),
                             to: to.host.name().to_owned(),

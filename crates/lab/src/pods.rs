@@ -112,6 +112,8 @@ pub(crate) struct Pod {
     pub(crate) host: Host,
     pub(crate) listen: Vec<Listen>,
     pub(crate) owner: Option<ObjectId>,
+    /// Somebody else's: programs of its own answer on its ports.
+    pub(crate) foreign: bool,
 }
 
 /// What `lab pod list` shows.
@@ -160,6 +162,20 @@ impl Pods {
 
     pub(crate) fn get(&self, name: &PodName) -> Option<Arc<Pod>> {
         self.state().running.get(name).cloned()
+    }
+
+    /// True for pods that run or are being started.
+    pub(crate) fn is_known(&self, name: &PodName) -> bool {
+        let state = self.state();
+        state.running.contains_key(name) || state.starting.contains_key(name)
+    }
+
+    pub(crate) fn adopt(&self, pod: Arc<Pod>) {
+        self.state().running.insert(pod.name.clone(), pod);
+    }
+
+    pub(crate) fn forget(&self, name: &PodName) {
+        self.state().running.remove(name);
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -278,7 +294,7 @@ impl Lab {
     ) -> anyhow::Result<Pod> {
         self.listen(&host, &wish.listen)?;
         let (listen, owner) = (wish.listen.clone(), wish.owner.clone());
-        Ok(Pod { name: name.clone(), node, container, host, listen, owner })
+        Ok(Pod { name: name.clone(), node, container, host, listen, owner, foreign: false })
     }
 
     /// Opens ports of a pod or an outside host. What the kernel cannot speak is left out.

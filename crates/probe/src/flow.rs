@@ -122,6 +122,8 @@ pub enum Answerer {
     Anybody,
     /// The host of this name.
     Host(Arc<str>),
+    /// A program that does not say who it is, such as a web server: a connection is an answer. For protocols with connections only.
+    Stranger,
     /// Any host of these names, such as the backends of a service.
     OneOf(Arc<[String]>),
 }
@@ -130,7 +132,7 @@ impl Answerer {
     /// Whether the host of this name is right.
     pub fn accepts(&self, name: &str) -> bool {
         match self {
-            Self::Anybody => true,
+            Self::Anybody | Self::Stranger => true,
             Self::Host(expected) => **expected == *name,
             Self::OneOf(expected) => expected.iter().any(|e| e == name),
         }
@@ -141,6 +143,7 @@ impl fmt::Display for Answerer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Anybody => f.write_str("anybody"),
+            Self::Stranger => f.write_str("a stranger"),
             Self::Host(name) => f.write_str(name),
             Self::OneOf(names) => write!(f, "one of {}", names.join(", ")),
         }

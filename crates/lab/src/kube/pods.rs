@@ -68,7 +68,7 @@ pub(crate) fn runnable(record: &Value) -> Value {
 }
 
 /// The addresses of a pod that runs with all its containers.
-fn running(pod: &Value) -> Option<BTreeSet<IpAddr>> {
+pub(super) fn running(pod: &Value) -> Option<BTreeSet<IpAddr>> {
     let status = pod.get("status")?;
     let containers = status.get("containerStatuses").and_then(Value::as_array)?;
     if containers.is_empty() || !containers.iter().all(|c| c.get("ready").is_some_and(|r| r == true)) {

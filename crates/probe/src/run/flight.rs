@@ -108,10 +108,10 @@ impl<'p> Flight<'p> {
         // A stream that is connected has got packets through, whatever came after.
         let connected =
             matches!(self.probe.proto, Proto::Tcp | Proto::Sctp) && self.socket.peer_addr().is_ok();
-        Some(if connected {
-            Verdict::WrongAnswer("connected, but nothing came".into())
-        } else {
-            Verdict::Denied
+        Some(match connected {
+            true if self.probe.answerer == Answerer::Stranger => Verdict::Allowed,
+            true => Verdict::WrongAnswer("connected, but nothing came".into()),
+            false => Verdict::Denied,
         })
     }
 
@@ -141,6 +141,9 @@ impl<'p> Flight<'p> {
     }
 
     fn on_stream(&mut self, data: &[u8]) -> Option<Verdict> {
+        if self.probe.answerer == Answerer::Stranger {
+            return Some(Verdict::Allowed);
+        }
         if data.is_empty() || self.received.len() > LONGEST_IDENTITY {
             return Some(Verdict::WrongAnswer("connected, but no identity came".into()));
         }
@@ -184,6 +187,9 @@ impl<'p> Flight<'p> {
             (Some(libc::ECONNREFUSED), Proto::Tcp) => Verdict::Rejected(Rejection::TcpReset),
             (Some(libc::ECONNREFUSED), Proto::Sctp) => Verdict::Rejected(Rejection::SctpAbort),
             (Some(libc::ECONNREFUSED), _) => icmp((3, 3), (1, 4)),
+            (Some(libc::ECONNRESET | libc::EPIPE), _) if self.probe.answerer == Answerer::Stranger => {
+                Verdict::Allowed
+            }
             (Some(libc::ECONNRESET | libc::EPIPE), _) => Verdict::WrongAnswer("connected, then reset".into()),
             // The own firewall drops, nobody answers, no neighbour answers: silence.
             (Some(libc::EPERM | libc::ETIMEDOUT | libc::EHOSTUNREACH), _) => Verdict::Denied,

@@ -147,6 +147,8 @@ fn a_connection_that_carries_nothing_is_not_a_denial() {
         network.forward("tcp flags & (syn | psh) == psh drop");
         for family in Family::ALL {
             let probe = network.probe(0, 1, family, Proto::Tcp);
+            let to_stranger = Probe { answerer: Answerer::Stranger, ..probe.clone() };
+            assert_eq!(verdicts(&[to_stranger], &quick()), [Verdict::Allowed]);
             let found = verdicts(&[probe.expecting(Expect::Deny)], &quick());
             assert!(
                 matches!(&found[0], Verdict::WrongAnswer(what) if what.contains("nothing came")),
