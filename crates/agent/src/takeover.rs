@@ -12,6 +12,8 @@ use tortie_dataplane::predecessor::{self, Leftovers, Removed, SeeError, Withheld
 
 /// Under this name problems are told.
 const SOURCE: &str = "takeover";
+/// How soon it is looked again whether what keeps leftovers is over.
+const WITHHELD: Duration = Duration::from_secs(3);
 /// Pause after the kernel did not show what is there.
 const RETRY: Duration = Duration::from_secs(10);
 
@@ -77,7 +79,7 @@ async fn turn(course: &mut Course, problems: &Problems, origin: Instant) -> Resu
     let left = blocking(predecessor::see).await?.map_err(|e: SeeError| chain(&e))?;
     if let Some(withheld) = left.withheld() {
         problems.replace(SOURCE, vec![of_withheld(&withheld, &left)]);
-        return Ok(RETRY);
+        return Ok(WITHHELD);
     }
     let seen = match () {
         () if left.is_empty() => Seen::Clean,

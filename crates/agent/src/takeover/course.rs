@@ -76,7 +76,7 @@ impl Course {
                 self.clean = false;
                 match since {
                     Some(since) if self.returns > 0 && since < self.pause() => {
-                        Step::Wait((self.pause() - since).min(SOON))
+                        Step::Wait(self.pause().saturating_sub(since).min(SOON))
                     }
                     _ => Step::Remove,
                 }
@@ -87,10 +87,11 @@ impl Course {
     /// Takes the result of a removal; answers when to look again.
     pub(super) fn removed(&mut self, now: Duration, failed: bool, busy: bool) -> Duration {
         self.removed = Some(now);
+        self.clean = !failed;
         match (failed, busy) {
             (true, _) => RETRY,
             (false, true) => MOMENT,
-            (false, false) => MOMENT,
+            (false, false) => SOON,
         }
     }
 
