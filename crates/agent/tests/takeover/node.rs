@@ -368,6 +368,20 @@ impl Node {
         answers[0]
     }
 
+    /// How often the TCP of the two pods that talk has sent something again.
+    pub(crate) fn retransmissions(&self) -> u64 {
+        let of = |host: &Host| -> u64 {
+            let read = || std::fs::read_to_string("/proc/thread-self/net/snmp").unwrap();
+            let text = host.namespace().run(read).unwrap();
+            let mut lines = text.lines().filter(|l| l.starts_with("Tcp:"));
+            let names = lines.next().unwrap().split_whitespace();
+            let values = lines.next().unwrap().split_whitespace();
+            let (_, count) = names.zip(values).find(|(name, _)| *name == "RetransSegs").unwrap();
+            count.parse().unwrap()
+        };
+        of(&self.web) + of(&self.friend)
+    }
+
     pub(crate) fn run(&self, program: &str, arguments: &[&str]) -> String {
         self.machine.exec(program, arguments)
     }
