@@ -1,6 +1,5 @@
 //! The settings in force, for everybody who lives by them.
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 use tortie_cluster::felix::{Config, Problem, Setting, Source, Value};
@@ -94,14 +93,6 @@ impl Current {
     /// The dataplane that goes with these settings.
     pub(crate) fn dataplane(&self, node: &str) -> tortie_dataplane::Config {
         tortie_dataplane::Config::new(node, &self.felix)
-    }
-
-    /// Tells what is new of the problems.
-    pub(crate) fn log_new_problems(&self, before: &Self) {
-        let known: BTreeSet<&String> = before.problems.iter().collect();
-        for problem in self.problems.iter().filter(|problem| !known.contains(problem)) {
-            tracing::warn!(%problem, "a setting has no effect");
-        }
     }
 }
 

@@ -208,6 +208,10 @@ struct Engine {
     collected: Networks,
     /// The networks are not told yet as they are.
     collected_news: bool,
+    /// Networks of others that pools hold by mistake.
+    foreign: Vec<Cidr>,
+    /// When this host's networks were looked at.
+    looked: Option<Instant>,
     /// What is wrong may be something else than was told, and when it was told.
     examined: Examined,
 
@@ -266,6 +270,8 @@ impl Engine {
             networks: parts.networks,
             collected: Networks::default(),
             collected_news: false,
+            foreign: Vec::new(),
+            looked: None,
             examined: Examined::default(),
             view: View::new(parts.ordered),
             converter,
@@ -333,6 +339,7 @@ impl Engine {
                 }
             }
             self.follow_settings();
+            self.look_at_host();
             self.tell_networks();
             if dirty {
                 self.apply();

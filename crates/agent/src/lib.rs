@@ -44,6 +44,9 @@ use tortie_store_etcd::{Credentials, EtcdConfig, EtcdStore, TlsFiles};
 use tortie_store_kube::KubeStore;
 use tortie_sync::{FeedConfig, Relist};
 
+/// Who may read this may read the rest, for all that a wait is worth.
+const FIRST_READ: &str = "/calico/resources/v3/projectcalico.org/clusterinformations/default";
+
 /// How long the next definition of a kind may take to come.
 const DEFINITIONS: Duration = Duration::from_secs(2);
 
@@ -91,9 +94,6 @@ async fn serve(config: Arc<Config>, first: Current) -> Result<()> {
     tracing::info!(node = %config.node, version = env!("CARGO_PKG_VERSION"), datastore = ?config.datastore, "agent starts");
     let registry = Registry::default();
     let health = Health::default();
-    for problem in &first.problems {
-        tracing::warn!(%problem, "a setting has no effect");
-    }
     let watchdog = first.watchdog();
     let (told, current) = watch::channel(Arc::new(first));
     listeners::start(current.clone(), &registry, &health).await?;
@@ -113,6 +113,8 @@ async fn serve(config: Arc<Config>, first: Current) -> Result<()> {
         removal.clone(),
         health.register("node", None),
     );
+    // Registered before anything may keep it from starting: until then this node is not ready.
+    let engine_health = health.register("engine", None);
     if kube.is_some() && leave::was_removed(&config.lib_dir) {
         tokio::select! {
             () = leave::restore(store.clone(), &config.node, started.clone()) => {}
@@ -122,6 +124,7 @@ async fn serve(config: Arc<Config>, first: Current) -> Result<()> {
             }
         }
     }
+    engine_health.set_timeout(watchdog);
     let feed = tortie_sync::spawn(store.clone(), feed);
     let (bird, bird_config) = watch::channel(None);
     let (synced, in_sync) = watch::channel(false);
@@ -138,7 +141,7 @@ async fn serve(config: Arc<Config>, first: Current) -> Result<()> {
         ordered: store.is_ordered(),
         settings: NodeSettings::new(&config.node, config.local.clone()),
         current: told,
-        health: health.register("engine", watchdog),
+        health: engine_health,
         metrics: metrics.clone(),
         bird,
         synced,
@@ -186,10 +189,16 @@ async fn serve(config: Arc<Config>, first: Current) -> Result<()> {
     let kube = kube.filter(|_| networking);
     if let Some(kube) = &kube {
         condition::spawn(kube.clone(), config.clone(), in_sync.clone(), started.clone());
-        leave::spawn_forgetting(kube.clone(), config.clone(), removal.clone());
     }
-    let mut leaving =
-        leave::Leaving { config: config.clone(), removal: removal.clone(), engine: engine.clone(), host };
+    let mut leaving = leave::Leaving {
+        config: config.clone(),
+        removal: removal.clone(),
+        engine: engine.clone(),
+        host,
+        forgetting: kube
+            .as_ref()
+            .map(|kube| leave::spawn_forgetting(kube.clone(), config.clone(), removal.clone())),
+    };
     // Before pods are attached, what another agent left is removed, which drops the packets of those that it does not
     // know; and it is known which addresses pods have that nobody recorded.
     let settled = takeover::spawn(problems.clone(), in_sync, compared);
@@ -266,22 +275,25 @@ async fn connect_patiently(config: &Config) -> Result<(Arc<dyn Store>, Option<Ar
     }
 }
 
-/// Waits for the kinds as long as more of them appear: who applies a manifest starts us before all of it is there. A kind
-/// that is missing afterwards is read as empty.
+/// Waits for the kinds, and for the right to read them, as long as more of it appears: who applies a manifest starts us before
+/// all of it is there. A kind that is missing afterwards is read as empty.
 async fn definitions(kube: &KubeStore) {
     let mut known = usize::MAX;
     let mut deadline = Instant::now() + DEFINITIONS;
     // Whoever reads next tells the error.
-    while let Ok(missing) = kube.unserved().await {
+    while let Ok(mut missing) = kube.unserved().await {
         if missing.is_empty() {
-            return;
+            if !matches!(kube.get(FIRST_READ).await, Err(StoreError::Denied { .. })) {
+                return;
+            }
+            missing.push("the right to read them");
         }
         if missing.len() < known {
             known = missing.len();
             deadline = Instant::now() + DEFINITIONS;
         }
         if Instant::now() >= deadline {
-            tracing::warn!(kinds = %missing.join(", "), "the cluster has no such kinds: apply the manifest of this version");
+            tracing::warn!(missing = %missing.join(", "), "something is missing in the cluster: apply the manifest of this version");
             return;
         }
         tokio::time::sleep(Duration::from_millis(200)).await;

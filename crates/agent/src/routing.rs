@@ -53,6 +53,19 @@ impl Routing {
         }
     }
 
+    /// Networks of others that pools hold by mistake.
+    pub(crate) fn set_foreign(&mut self, foreign: Vec<Cidr>) {
+        if self.objects.input.foreign != foreign {
+            self.objects.input.foreign = foreign;
+            self.dirty = true;
+        }
+    }
+
+    /// Whether pods have had addresses of a network.
+    pub(crate) fn has_blocks_in(&self, network: Cidr) -> bool {
+        self.blocks.keys().any(|block| block.overlaps(network))
+    }
+
     /// The configuration, if it is another than the last one.
     pub(crate) fn render(&mut self) -> Option<String> {
         if !std::mem::take(&mut self.dirty) {

@@ -26,6 +26,8 @@ pub struct Input {
     pub filters: BTreeMap<String, Filter>,
     /// All pools.
     pub pools: Vec<Pool>,
+    /// Networks of others that pools hold by mistake: nodes', Services'.
+    pub foreign: Vec<Cidr>,
     /// Blocks whose affinity to this node is confirmed.
     pub blocks: Vec<Cidr>,
     /// Service addresses that this node tells its peers of.

@@ -109,6 +109,7 @@ struct Table<'a> {
     pools: Vec<Pool>,
     blocks: Vec<Cidr>,
     advertised: Vec<Cidr>,
+    foreign: Vec<Cidr>,
     priority: u32,
 }
 
@@ -128,6 +129,7 @@ impl<'a> Table<'a> {
             pools,
             blocks: of_family(&input.blocks),
             advertised: of_family(&input.advertised),
+            foreign: of_family(&input.foreign),
             priority: input.configuration.priorities.of(family),
         }
     }
@@ -221,7 +223,15 @@ impl<'a> Table<'a> {
                 text.line(&format!("if net ~ {prefix} then accept;"));
             }
             for pool in self.pools.iter().filter(|p| p.export) {
-                text.line(&format!("if net ~ {} then accept;", pool.cidr));
+                if self.foreign.iter().any(|network| network.overlaps(pool.cidr)) {
+                    // What the node is connected to is no pod's, and peers would lose their own way to it.
+                    let (cidr, bits) = (pool.cidr, self.family.bits());
+                    text.line(&format!(
+                        "if net ~ [ {cidr}{{{bits},{bits}}} ] then accept; # and others' networks"
+                    ));
+                } else {
+                    text.line(&format!("if net ~ {} then accept;", pool.cidr));
+                }
             }
             text.line("reject;");
         });
@@ -245,6 +255,9 @@ impl<'a> Table<'a> {
                     "if defined(bgp_local_pref) && bgp_local_pref < {PREFERENCE_BASE} then krt_metric = {PREFERENCE_BASE} - bgp_local_pref;"
                 ));
             });
+            for network in &self.foreign {
+                text.line(&format!("if net = {network} then accept; # in a pool by mistake"));
+            }
             for pool in &self.pools {
                 let verdict = if self.is_ours(pool.encapsulation) { "accept;" } else { "reject; # the agent's" };
                 text.line(&format!("if net ~ {} then {verdict}", pool.cidr));

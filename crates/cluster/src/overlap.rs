@@ -184,6 +184,19 @@ impl Networks {
         }
     }
 
+    /// Networks of nodes and of this host that pools hold. Those of Services are none of routing's business: their
+    /// packets have another destination by then.
+    pub fn foreign_to_routing(&self) -> Vec<Cidr> {
+        let pools: Vec<Cidr> = self.pools.iter().filter(|(_, f)| f.enabled).map(|(cidr, _)| *cidr).collect();
+        let routed = |owner: &Owner| matches!(owner, Owner::Node { .. } | Owner::Interface { .. });
+        let networks: BTreeSet<Cidr> = self
+            .owners()
+            .filter(|(network, owner)| routed(owner) && pools.iter().any(|pool| pool.overlaps(*network)))
+            .map(|(network, _)| network)
+            .collect();
+        networks.into_iter().collect()
+    }
+
     /// Everybody's networks but the pools'.
     fn owners(&self) -> impl Iterator<Item = (Cidr, Owner)> + '_ {
         let told = self.service_networks.iter().map(|network| (*network, Owner::ServiceNetwork(*network)));

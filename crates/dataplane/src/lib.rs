@@ -204,6 +204,11 @@ impl Dataplane {
         &self.refused
     }
 
+    /// Networks of others that pools hold by mistake: they count as outside of the pools.
+    pub fn set_foreign(&mut self, foreign: Vec<Cidr>) {
+        self.desired.set_foreign(foreign);
+    }
+
     /// Pools.
     pub fn pools(&self) -> impl Iterator<Item = &IpPool> {
         self.desired.pools()

@@ -81,6 +81,24 @@ pub(crate) fn widest(nets: impl IntoIterator<Item = Cidr>, family: Family) -> Ve
     kept
 }
 
+/// What is left of a prefix without others: as few prefixes as possible, in order.
+pub(crate) fn without(net: Cidr, holes: &[Cidr]) -> Vec<Cidr> {
+    if holes.iter().any(|hole| hole.covers(net)) {
+        return Vec::new();
+    }
+    let inside: Vec<Cidr> = holes.iter().copied().filter(|hole| net.covers(*hole)).collect();
+    let halves = (net.len() < net.family().bits() && !inside.is_empty())
+        .then(|| {
+            let lower = Cidr::new(net.addr(), net.len() + 1)?;
+            Some([lower, Cidr::new(net.last(), net.len() + 1)?])
+        })
+        .flatten();
+    match halves {
+        Some(halves) => halves.into_iter().flat_map(|half| without(half, &inside)).collect(),
+        None => vec![net],
+    }
+}
+
 /// Port ranges sorted, with those that overlap or touch made one.
 pub(crate) fn merged(ranges: &[PortRange]) -> Vec<PortRange> {
     let mut sorted: Vec<PortRange> = ranges.iter().copied().filter(|r| r.first <= r.last).collect();
@@ -98,6 +116,21 @@ pub(crate) fn merged(ranges: &[PortRange]) -> Vec<PortRange> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_left_of_a_prefix() {
+        let cidr = |text: &str| text.parse::<Cidr>().unwrap();
+        let left = |net: &str, holes: &[&str]| -> Vec<String> {
+            let holes: Vec<Cidr> = holes.iter().map(|h| cidr(h)).collect();
+            without(cidr(net), &holes).iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(left("10.0.0.0/8", &[]), ["10.0.0.0/8"]);
+        assert_eq!(left("10.0.0.0/24", &["10.0.0.64/26"]), ["10.0.0.0/26", "10.0.0.128/25"]);
+        assert_eq!(left("10.0.0.0/24", &["10.0.0.0/8"]), Vec::<String>::new());
+        assert_eq!(left("10.0.0.0/31", &["10.0.0.1/32"]), ["10.0.0.0/32"]);
+        assert_eq!(left("fd00::/126", &["fd00::1/128", "fd00::2/128"]), ["fd00::/128", "fd00::3/128"]);
+        assert_eq!(left("10.0.0.0/24", &["fd00::/8"]), ["10.0.0.0/24"]);
+    }
 
     #[test]
     fn covered_prefixes_go() {

@@ -3,7 +3,7 @@
 //! An update only notes what it touches; [`Desired::render_dirty`] renders each touched chain once. Membership goes straight into the sets.
 
 use crate::config::Config;
-use crate::constants::{Constants, widest};
+use crate::constants::{Constants, widest, without};
 use crate::endpoint::{self, Rendered};
 use crate::fixed;
 use crate::ir::{
@@ -32,6 +32,8 @@ pub struct Desired {
     interfaces: BTreeMap<String, BTreeSet<WorkloadId>>,
     sets: HashMap<SetId, IpSet>,
     pools: BTreeMap<Cidr, Arc<IpPool>>,
+    /// Networks of others that pools hold by mistake.
+    foreign: Vec<Cidr>,
     tunnels: bool,
     /// Whose rules a chain holds, for chains that an endpoint jumps to.
     owners: HashMap<ChainName, (Owner, Direction)>,
@@ -111,6 +113,7 @@ impl Desired {
             interfaces: BTreeMap::new(),
             sets: HashMap::new(),
             pools: BTreeMap::new(),
+            foreign: Vec::new(),
             tunnels: false,
             owners: HashMap::new(),
             stale: Stale::default(),
@@ -143,6 +146,15 @@ impl Desired {
     /// The interface and the workload that has it, for every interface with chains.
     pub fn endpoints(&self) -> impl Iterator<Item = (&str, &WorkloadId)> {
         self.interfaces.iter().filter_map(|(name, claims)| Some((name.as_str(), claims.first()?)))
+    }
+
+    /// Networks of others, which count as outside of the pools that hold them by mistake: packets to them are masqueraded
+    /// as if there were no such pool.
+    pub fn set_foreign(&mut self, foreign: Vec<Cidr>) {
+        if self.foreign != foreign {
+            self.foreign = foreign;
+            self.stale.pools = true;
+        }
     }
 
     /// The pools.
@@ -484,10 +496,14 @@ impl Desired {
 impl Desired {
     fn render_pools(&mut self) {
         for family in Family::ALL {
-            let masquerade = self.pools.values().filter(|p| p.masquerade).map(|p| p.cidr);
+            // Who disables a pool says by it what is not masqueraded.
+            let own = |pool: &IpPool| {
+                if pool.disabled { vec![pool.cidr] } else { without(pool.cidr, &self.foreign) }
+            };
+            let masquerade = self.pools.values().filter(|p| p.masquerade).flat_map(|p| own(p));
             let sets = [
                 (names::MASQUERADE_POOLS, widest(masquerade, family)),
-                (names::ALL_POOLS, widest(self.pools.keys().copied(), family)),
+                (names::ALL_POOLS, widest(self.pools.values().flat_map(|p| own(p)), family)),
             ];
             for (id, nets) in sets {
                 let name = names::ip_set(family, id, true).into();

@@ -1,14 +1,19 @@
 //! What the engine knows to be wrong: told as a whole, at most a few times a second.
 
 use super::Engine;
+use crate::machine::ThisHost;
 use crate::problems::{Name, Problem};
 use std::time::{Duration, Instant};
+use tortie_cluster::host_networks;
 
 /// The engine's part of the register.
 const SOURCE: &str = "engine";
 
 /// How long the datastore may be silent before it is a problem: a restart of the API server's connection is none.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How often this host's networks are looked at.
+const LOOK: Duration = Duration::from_secs(30);
 
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(300);
@@ -45,11 +50,29 @@ impl Engine {
         self.problems.replace(SOURCE, self.wrong(now));
     }
 
+    /// Looks at this host's networks, now and then.
+    pub(super) fn look_at_host(&mut self) {
+        let now = Instant::now();
+        if self.looked.is_some_and(|last| now < last + LOOK) {
+            return;
+        }
+        self.looked = Some(now);
+        match host_networks(&ThisHost) {
+            Ok(host) => self.collected_news |= self.collected.set_host(host),
+            Err(error) => tracing::debug!(error, "this host's networks cannot be seen; what was seen counts"),
+        }
+    }
+
     /// Tells who has which addresses, before anything depends on it.
     pub(super) fn tell_networks(&mut self) {
         if std::mem::take(&mut self.collected_news) {
+            self.foreign = self.collected.foreign_to_routing();
             self.networks.send_replace(self.collected.clone());
         }
+        self.routing.set_foreign(self.foreign.clone());
+        // Where pods are already, packets are masqueraded as they always were.
+        let empty = self.foreign.iter().copied().filter(|network| !self.routing.has_blocks_in(*network));
+        self.dataplane.set_foreign(empty.collect());
     }
 
     fn wrong(&self, now: Instant) -> Vec<Problem> {

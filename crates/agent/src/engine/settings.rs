@@ -124,7 +124,6 @@ impl Engine {
         if now == *before {
             return;
         }
-        now.log_new_problems(&before);
         let changed = now.felix.changed_since(&before.felix);
         if !changed.is_empty() {
             tracing::info!(parameters = %changed.join(", "), "settings change");

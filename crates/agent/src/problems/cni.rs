@@ -103,7 +103,13 @@ fn is_meta(text: &str) -> bool {
     plugins(text).is_some_and(|names| names.iter().any(|name| name == "multus" || name == "multus-shim"))
 }
 
+/// As the node has it, where its files are mounted under `/host`.
+fn on_node(path: &Path) -> PathBuf {
+    path.strip_prefix("/host").map_or_else(|_| path.to_owned(), |rest| Path::new("/").join(rest))
+}
+
 fn judge(directory: &Path, seen: Option<&Seen>) -> Vec<Problem> {
+    let directory = on_node(directory);
     let object = format!("directory {}", directory.display());
     let Some(seen) = seen else {
         let message = "the node's directory of CNI configurations is not there: no new pod gets a network";
@@ -134,17 +140,23 @@ fn judge(directory: &Path, seen: Option<&Seen>) -> Vec<Problem> {
     let Some(own) = seen.files.get(position) else { return found };
     let path = |name: &str| format!("file {}", directory.join(name).display());
     for first in seen.files.iter().take(position) {
-        let what = match plugins(&text(first)) {
+        let message = match plugins(&text(first)) {
             _ if is_meta(&text(first)) => break,
-            Some(names) => format!("it is another network's configuration ({})", names.join(", ")),
-            // Runtimes pass over a .conf without a type and stop at a list that they cannot read.
-            None => "it is no CNI configuration, at which runtimes stop".to_owned(),
+            Some(names) => format!(
+                "another network's configuration ({}) comes before ours, {}: new pods get that network",
+                names.join(", "),
+                own.0
+            ),
+            None => format!(
+                "what cannot be read as a CNI configuration comes before ours, {}: runtimes stop at it, and no new pod starts",
+                own.0
+            ),
         };
         found.push(
             Problem::new(
                 Name::CniConfigurationShadowed,
                 path(&first.0),
-                format!("{what} and comes before ours, {}: new pods do not get this network", own.0),
+                message,
             )
             .fix("remove the other network, or its file if it is a leftover; or choose an earlier CNI_CONF_NAME for ours"),
         );

@@ -1,19 +1,18 @@
 //! Pools that hold addresses of Services, nodes or other pools: found, named, and kept from being given away.
 
-use crate::machine::ThisHost;
 use crate::problems::{Name, Problem, Problems};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tortie_cluster::{Networks, Overlapping, Owner, host_networks, service_networks};
+use tortie_cluster::{Networks, Overlapping, Owner, service_networks};
 use tortie_ipam::{Foreign, Ipam};
 use tortie_net::Cidr;
 use tortie_store_kube::KubeStore;
 
 const SOURCE: &str = "pools";
 
-/// How often this host's interfaces and the Services' networks are looked at.
+/// How often the Services' networks are looked at.
 const INTERVAL: Duration = Duration::from_secs(30);
 
 /// Where Kubernetes tells the networks of Services.
@@ -28,7 +27,6 @@ pub(crate) fn spawn(
 ) {
     tokio::spawn(async move {
         let mut services = BTreeSet::new();
-        let mut host = BTreeSet::new();
         let mut look = tokio::time::interval(INTERVAL);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -37,12 +35,10 @@ pub(crate) fn spawn(
                 _ = look.tick() => {
                     // What was known stays, where nothing is learnt.
                     services = told(kube.as_deref()).await.unwrap_or(services);
-                    host = host_networks(&ThisHost).unwrap_or(host);
                 }
             }
             let mut networks = collected.borrow_and_update().clone();
             networks.set_service_networks(services.clone());
-            networks.set_host(host.clone());
             let foreign = networks.foreign();
             ipam.set_foreign(SOURCE, Foreign { networks: foreign.networks, addresses: foreign.addresses });
             let names = ipam.facts().await.map(|facts| facts.pools.clone()).unwrap_or_default();

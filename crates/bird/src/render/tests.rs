@@ -75,6 +75,25 @@ fn nothing_known_yet() {
 }
 
 #[test]
+fn networks_of_nodes_are_told_to_nobody_though_a_pool_holds_them() {
+    let mut input = input();
+    input.pools.push(Pool { encapsulation: Encapsulation::Vxlan, ..Pool::new(cidr("172.31.0.0/16")) });
+    input.pools.push(Pool::new(cidr("fd00:31::/32")));
+    input.foreign = ["172.31.1.0/24", "fd00:31:1::/64"].map(cidr).into();
+    let text = accepted(&input);
+    for want in [
+        "if net ~ 10.65.0.0/16 then accept;\n",
+        "if net ~ [ 172.31.0.0/16{32,32} ] then accept;",
+        "if net ~ [ fd00:31::/32{128,128} ] then accept;",
+        // The network may have been learnt from a router.
+        "  if net = 172.31.1.0/24 then accept; # in a pool by mistake\n  if net ~ ",
+    ] {
+        assert!(text.contains(want), "{want}\n{text}");
+    }
+    assert!(!text.contains("if net ~ 172.31.0.0/16 then accept;"));
+}
+
+#[test]
 fn pools_decide_what_leaves_and_what_the_kernel_gets() {
     let mut input = input();
     input.pools.push(Pool { export: false, ..Pool::new(cidr("10.66.0.0/16")) });

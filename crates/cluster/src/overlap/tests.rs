@@ -58,6 +58,7 @@ fn what_pools_hold_of_others_is_named_once_in_both_families() {
         ["10.1.0.0/24", "10.96.0.0/12", "fd00:0:0:1::/64", "fd00:0:0:9::/108"].map(cidr)
     );
     assert_eq!(foreign.addresses.len(), 6);
+    assert_eq!(networks.foreign_to_routing(), ["10.1.0.0/24", "fd00:0:0:1::/64"].map(cidr));
     assert!(
         resource(&mut networks, "Node", "n1", json!({})) && resource(&mut networks, "Node", "n2", json!({}))
     );

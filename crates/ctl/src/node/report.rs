@@ -84,7 +84,10 @@ fn head(text: &mut String, s: &NodeStatus, colour: bool) {
         let _ = writeln!(text, "  because  {reason}");
     }
     // What is told as a problem is told once.
-    let told = |warning: &str| s.problems.iter().any(|p| warning.contains(&p.message));
+    let about = |warning: &str, p: &Problem| {
+        !p.field.is_empty() && warning.contains(&p.object) && warning.contains(&p.field)
+    };
+    let told = |warning: &str| s.problems.iter().any(|p| warning.contains(&p.message) || about(warning, p));
     for warning in s.warnings.iter().filter(|warning| !told(warning)) {
         let _ = writeln!(text, "warning    {warning}");
     }
