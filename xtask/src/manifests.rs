@@ -1,4 +1,4 @@
-//! `cargo xtask manifests`: what operators apply, each file whole: the definitions of the kinds, then the node's objects.
+//! `cargo xtask manifests`: what operators apply, each file whole: the node's objects and the definitions of the kinds.
 
 use crate::{say, tasks};
 use anyhow::{Context, Result, bail};
@@ -8,6 +8,9 @@ use std::process::Command;
 
 /// The node's objects, written by hand.
 const NODE: &str = "deploy/node.yaml";
+
+/// Where in it the definitions belong.
+const DEFINITIONS: &str = "# Here come the definitions of the kinds.";
 
 /// Files with the group of their definitions.
 const FILES: [(&str, &str); 2] =
@@ -35,11 +38,24 @@ fn definitions(tortie: &str, group: &str) -> Result<String> {
 /// The files' texts.
 fn render(root: &Path, definitions: &dyn Fn(&str) -> Result<String>) -> Result<Vec<(&'static str, String)>> {
     let node = fs::read_to_string(root.join(NODE)).with_context(|| format!("cannot read {NODE}"))?;
+    let (before, after) =
+        node.split_once(DEFINITIONS).with_context(|| format!("{NODE}: no {DEFINITIONS:?}"))?;
     let policy = definitions("policy.networking.k8s.io")?;
     let of = |(file, group): (&'static str, &str)| {
-        let node = if group == "projectcalico.org" { node.clone() } else { in_storage_group(&node) };
+        let grouped =
+            |text: &str| if group == "projectcalico.org" { text.to_owned() } else { in_storage_group(text) };
         let head = "# Made by `cargo xtask manifests` of deploy/node.yaml and `tortie crds`; changes belong there.\n";
-        Ok((file, format!("{head}{}{policy}---\n{node}", definitions(group)?)))
+        let kinds = definitions(group)?;
+        // Each definition begins with a separator, which takes the place of the one before them.
+        let before = grouped(before);
+        Ok((
+            file,
+            format!(
+                "{head}{}{kinds}{policy}{}",
+                before.trim_end_matches("---\n"),
+                grouped(after).trim_start_matches('\n')
+            ),
+        ))
     };
     FILES.into_iter().map(of).collect()
 }
@@ -71,6 +87,18 @@ mod tests {
             let there = fs::read_to_string(root.join(file)).unwrap_or_default();
             assert!(there == text, "{file} is not what it is made of: run `cargo xtask manifests`");
         }
+    }
+
+    #[test]
+    fn the_namespace_goes_first_and_rights_go_last() {
+        let node = include_str!("../../deploy/node.yaml");
+        let kinds: Vec<&str> = node.lines().filter_map(|line| line.strip_prefix("kind: ")).collect();
+        let wanted =
+            ["Namespace", "ServiceAccount", "ConfigMap", "DaemonSet", "ClusterRole", "ClusterRoleBinding"];
+        assert_eq!(kinds, wanted);
+        let definitions = node.find(DEFINITIONS).unwrap();
+        assert!(node.find("kind: DaemonSet").unwrap() < definitions);
+        assert!(definitions < node.find("kind: ClusterRole").unwrap());
     }
 
     #[test]

@@ -16,6 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tortie_agent_api::{ApiError, code};
 use tortie_kernel_net::Netlink;
 use tortie_removal::{Mark, Places};
@@ -110,6 +111,8 @@ pub(crate) struct Leaving {
     pub(crate) removal: watch::Receiver<Removal>,
     pub(crate) engine: Handle,
     pub(crate) host: Arc<Netlink>,
+    /// Takes away what Kubernetes' node says.
+    pub(crate) forgetting: Option<JoinHandle<()>>,
 }
 
 impl Leaving {
@@ -124,7 +127,7 @@ impl Leaving {
     }
 
     /// Gives up policy and leaves the rest to the plugin; takes the rest away if there is nobody who needs it.
-    pub(crate) async fn leave(&self) {
+    pub(crate) async fn leave(mut self) {
         if let Err(error) = self.engine.leave().await {
             tracing::error!(%error, "policy cannot be taken out of the kernel; it goes with the last pod");
         }
@@ -139,6 +142,10 @@ impl Leaving {
                 );
             }
             Err(error) => tracing::error!(%error, "the node is not clean"),
+        }
+        if let Some(forgetting) = self.forgetting.take() {
+            // It tells by itself what came of it.
+            let _ = tokio::time::timeout(HEAD_START + ANSWER, forgetting).await;
         }
     }
 }
@@ -178,7 +185,7 @@ pub(crate) fn spawn_forgetting(
     kube: Arc<KubeStore>,
     config: Arc<Config>,
     mut removal: watch::Receiver<Removal>,
-) {
+) -> JoinHandle<()> {
     tokio::spawn(async move {
         if removal.wait_for(Option::is_some).await.is_err() {
             return;
@@ -195,7 +202,7 @@ pub(crate) fn spawn_forgetting(
             }
             Err(_) => tracing::info!("the node keeps its annotations of this network: no answer"),
         }
-    });
+    })
 }
 
 /// Why ADD fails.
