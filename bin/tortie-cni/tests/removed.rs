@@ -165,6 +165,23 @@ fn another_network_takes_over_and_the_last_pod_ends_without_us() {
 }
 
 #[test]
+fn pods_that_end_at_once_find_one_who_is_the_last() {
+    isolated(|| {
+        for _ in 0..10 {
+            let node = Node::new();
+            let namespace = tortie_kernel_net::NetNs::current().unwrap();
+            std::thread::scope(|scope| {
+                for pod in PODS {
+                    let (node, namespace) = (&node, &namespace);
+                    scope.spawn(move || namespace.run(|| assert!(node.call("DEL", pod).0)).unwrap());
+                }
+            });
+            assert_eq!((node.links().len(), node.routes(), node.files()), (0, 0, Vec::new()));
+        }
+    });
+}
+
+#[test]
 fn an_agent_that_is_on_its_way_out_keeps_things_together() {
     isolated(|| {
         let node = Node::new();

@@ -18,6 +18,12 @@ use tortie_removal::{Configurations, Mark, Places};
 /// Tells a copy of the plugin that it waits for the last pod: the directory of state.
 const WAIT: &str = "TORTIE_CNI_WAIT";
 
+/// This program, also where its file is gone.
+const SELF: &str = "/proc/self/exe";
+
+/// Where libcni notes what it has attached, until it is detached.
+const RECORDS: &str = "/var/lib/cni/results";
+
 /// How often the one who waits looks at the pods.
 const INTERVAL: Duration = Duration::from_secs(5);
 
@@ -34,9 +40,12 @@ fn lib(call: &Invocation) -> PathBuf {
 
 fn places(call: &Invocation) -> Places {
     let run = call.socket.parent().map_or_else(|| "/var/run/calico".into(), Path::to_owned);
-    let plugin = std::env::current_exe().unwrap_or_default();
-    let bin = plugin.parent().map_or_else(|| "/opt/cni/bin".into(), Path::to_owned);
-    Places { lib: lib(call), run, net: call.conf_dir.clone(), bin, plugin }
+    Places { lib: lib(call), run, net: call.conf_dir.clone(), bin: own_directory(), plugin: SELF.into() }
+}
+
+fn own_directory() -> PathBuf {
+    let own = std::env::current_exe().unwrap_or_default();
+    own.parent().map_or_else(|| "/opt/cni/bin".into(), Path::to_owned)
 }
 
 /// Answers a call without an agent.
@@ -46,14 +55,15 @@ pub(crate) fn serve(call: &Invocation, mark: &Mark) -> Result<String, ApiError> 
         Verb::Del => {
             let host = host(call)?;
             detach(call, &host, mark)?;
-            clean(&host, mark, &places).map_err(|problems| incomplete(call, &problems))?;
+            // Whatever could not be taken away is no reason to keep a pod: the next call tries again.
+            let _ = clean(call, &host, &places);
             Ok(String::new())
         }
         Verb::Gc => Ok(String::new()),
         Verb::Version => Ok(crate::result::versions()),
         Verb::Add | Verb::Check | Verb::Status => {
             // Whatever hinders the cleaning, it is tried again by the next call, and this one fails anyway.
-            let next = host(call).ok().and_then(|host| clean(&host, mark, &places).ok()).flatten();
+            let next = host(call).ok().and_then(|host| clean(call, &host, &places).ok()).flatten();
             Err(refusal(call, mark, next.as_deref()))
         }
     }
@@ -81,7 +91,17 @@ fn detach(call: &Invocation, host: &Netlink, mark: &Mark) -> Result<(), ApiError
 }
 
 /// Takes away what nobody needs any more. Answers the configuration that took over, if one did.
-fn clean(host: &Netlink, mark: &Mark, places: &Places) -> Result<Option<String>, Vec<String>> {
+fn clean(call: &Invocation, host: &Netlink, places: &Places) -> Result<Option<String>, Vec<String>> {
+    let told = |e: tortie_removal::MarkError| vec![e.to_string()];
+    let _lock = Mark::lock(&places.lib).map_err(told)?;
+    // Somebody may have been quicker.
+    let Some(mut mark) = Mark::read(&places.lib).map_err(told)? else { return Ok(None) };
+    let args = &call.args;
+    let record = Path::new(RECORDS).join(format!("{}-{}-{}", args.network, args.container_id, args.ifname));
+    // An attempt that failed has none.
+    if call.verb == Verb::Del && record.exists() && mark.detached.insert(args.container_id.clone()) {
+        mark.write(&places.lib).map_err(told)?;
+    }
     let configurations = Configurations::read(&places.net).map_err(|e| vec![e.to_string()])?;
     let next = configurations.others.first().map(|path| {
         let name = path.file_name().unwrap_or_default();
@@ -91,9 +111,9 @@ fn clean(host: &Netlink, mark: &Mark, places: &Places) -> Result<Option<String>,
         // The agent still keeps things together; it is on its way out.
         return Ok(next);
     }
-    let pods = tortie_removal::workloads(host, mark).map_err(|e| vec![e.to_string()])?;
-    let problems = if pods.is_empty() {
-        tortie_removal::finish(host, mark, places)
+    let pods = tortie_removal::workloads(host, &mark).map_err(|e| vec![e.to_string()])?;
+    let problems = if pods.is_empty() && attached(call, &mark) == 0 {
+        tortie_removal::finish(host, &mark, places)
     } else if next.is_some() && !configurations.ours.is_empty() {
         let mut problems = tortie_removal::forget(&places.net);
         if let Err(error) = leave_someone(places) {
@@ -104,6 +124,17 @@ fn clean(host: &Netlink, mark: &Mark, places: &Places) -> Result<Option<String>,
         Vec::new()
     };
     if problems.is_empty() { Ok(next) } else { Err(problems) }
+}
+
+/// How many containers the runtime will still want to detach, as far as it keeps libcni's records: those may have lost their
+/// interfaces already, by a start of the machine.
+fn attached(call: &Invocation, mark: &Mark) -> usize {
+    let (prefix, suffix) = (format!("{}-", call.args.network), format!("-{}", call.args.ifname));
+    let records = std::fs::read_dir(RECORDS).into_iter().flatten().flatten();
+    let names = records.filter_map(|record| record.file_name().into_string().ok());
+    let containers =
+        names.filter_map(|name| Some(name.strip_prefix(&prefix)?.strip_suffix(&suffix)?.to_owned()));
+    containers.filter(|container| !mark.detached.contains(container)).count()
 }
 
 /// Starts a copy of the plugin that waits for the last pod. It holds nothing of the runtime's: no pipe, no group.
@@ -119,14 +150,13 @@ fn leave_someone(places: &Places) -> std::io::Result<()> {
 /// network is installed again.
 pub fn wait(env: impl Fn(&str) -> Option<String>) -> bool {
     let (Some(lib), Some(run)) = (env(WAIT), env("TORTIE_CNI_RUN")) else { return false };
-    let plugin = std::env::current_exe().unwrap_or_default();
     let places = Places {
         lib: lib.into(),
         run: run.into(),
         // Our configuration is gone already, and may be there again.
         net: PathBuf::new(),
-        bin: plugin.parent().unwrap_or(Path::new("/opt/cni/bin")).to_owned(),
-        plugin,
+        bin: own_directory(),
+        plugin: SELF.into(),
     };
     while let Ok(Some(mark)) = Mark::read(&places.lib) {
         let Ok(host) = Netlink::open() else { break };
@@ -161,16 +191,5 @@ fn kernel(call: &Invocation, error: &dyn std::error::Error) -> ApiError {
         code: code::KERNEL,
         message: format!("interface of {}: {error}", call.subject()),
         details: error.source().map(ToString::to_string).unwrap_or_default(),
-    }
-}
-
-fn incomplete(call: &Invocation, problems: &[String]) -> ApiError {
-    ApiError {
-        code: code::IO,
-        message: format!(
-            "{} is detached, but what the removed network left on this node cannot be taken away",
-            call.subject()
-        ),
-        details: problems.join("; "),
     }
 }

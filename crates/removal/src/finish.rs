@@ -28,7 +28,7 @@ pub struct Places {
     pub net: PathBuf,
     /// Plugins: `/opt/cni/bin`.
     pub bin: PathBuf,
-    /// Our plugin: only files equal to it are taken away.
+    /// Our plugin: only files equal to it are taken away. May be of a process that runs, whose file is gone.
     pub plugin: PathBuf,
 }
 
@@ -48,12 +48,11 @@ pub fn forget(net: &Path) -> Vec<String> {
     problems
 }
 
-/// Takes away everything that a removed network has left on this node. May be called at any time and by several at
-/// once; goes on after an error, and answers what could not be done. As long as something could not, the mark stays, and
-/// the next call tries again.
+/// Takes away everything that a removed network has left on this node. May be called at any time and again; goes on after
+/// an error, and answers what could not be done. As long as something could not, mark, configuration and plugin stay, so
+/// that the next call of the runtime tries again.
 pub fn finish(host: &Netlink, mark: &Mark, places: &Places) -> Vec<String> {
-    // First of all nothing new may come.
-    let mut problems = forget(&places.net);
+    let mut problems = Vec::new();
     for tunnel in TUNNELS {
         match host.delete_link(tunnel) {
             Err(error) if !error.is_missing() => problems.push(chain(&error)),
@@ -72,7 +71,11 @@ pub fn finish(host: &Netlink, mark: &Mark, places: &Places) -> Vec<String> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => problems.push(format!("{JOURNAL}: {error}")),
         _ => {}
     }
-    remove_plugins(places, &mut problems);
+    if problems.is_empty() {
+        // From here on the runtime does not come again.
+        problems.extend(forget(&places.net));
+        remove_plugins(places, &mut problems);
+    }
     if problems.is_empty()
         && let Err(error) = Mark::clear(&places.lib)
     {
@@ -106,15 +109,18 @@ fn remove_routes(host: &Netlink, mark: &Mark, problems: &mut Vec<String>) {
 
 /// The plugin may have been replaced by somebody else's of the same name.
 fn remove_plugins(places: &Places, problems: &mut Vec<String>) {
-    let own = match std::fs::read(&places.plugin) {
-        Ok(own) => own,
-        Err(error) => return problems.push(format!("{}: {error}", places.plugin.display())),
-    };
-    for name in PLUGINS {
-        let path = places.bin.join(name);
-        if std::fs::read(&path).is_ok_and(|there| there == own) {
-            remove(&path, problems);
+    let there: Vec<_> =
+        PLUGINS.iter().map(|name| places.bin.join(name)).filter(|path| path.is_file()).collect();
+    if there.is_empty() {
+        return;
+    }
+    match std::fs::read(&places.plugin) {
+        Ok(own) => {
+            for path in there.iter().filter(|path| std::fs::read(path).is_ok_and(|there| there == own)) {
+                remove(path, problems);
+            }
         }
+        Err(error) => problems.push(format!("{}: {error}", places.plugin.display())),
     }
 }
 

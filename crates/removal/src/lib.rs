@@ -12,4 +12,4 @@ mod mark;
 
 pub use configurations::{Configurations, ListError};
 pub use finish::{Places, finish, forget, workloads};
-pub use mark::{Mark, MarkError};
+pub use mark::{Mark, MarkError, MarkLock};

@@ -25,9 +25,15 @@ pub struct Mark {
     pub interfaces: BTreeSet<String>,
     /// Pools and blocks: routes within these are ours if BIRD or the agent made them.
     pub networks: BTreeSet<Cidr>,
+    /// Containers that the plugin has detached since.
+    pub detached: BTreeSet<String>,
     /// Pools whose addresses are hidden from the world outside.
     pub masqueraded: BTreeSet<Cidr>,
 }
+
+/// Held while the mark is read, acted upon and changed.
+#[derive(Debug)]
+pub struct MarkLock(#[expect(dead_code, reason = "the lock goes with the descriptor")] std::fs::File);
 
 /// The mark cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +70,13 @@ impl Mark {
         put().map_err(|source| MarkError { doing: "write", path: path.clone(), source })
     }
 
+    /// Whoever changes what others decide by holds this as long as it takes: the plugin is called for several pods at once.
+    pub fn lock(directory: &Path) -> Result<MarkLock, MarkError> {
+        let path = directory.to_owned();
+        let lock = std::fs::File::open(directory).and_then(|directory| directory.lock().map(|()| directory));
+        lock.map(MarkLock).map_err(|source| MarkError { doing: "lock", path, source })
+    }
+
     /// Takes it away: the network is there again, or nothing is left of it. True if there was one.
     pub fn clear(directory: &Path) -> Result<bool, MarkError> {
         let path = directory.join(NAME);
@@ -97,6 +110,7 @@ mod tests {
             interface_prefix: "cali".to_owned(),
             interfaces: ["veth7".to_owned()].into(),
             networks: ["10.65.0.0/16", "fd65::/48"].map(|c| c.parse().unwrap()).into(),
+            detached: ["c1".to_owned()].into(),
             masqueraded: ["10.65.0.0/16".parse().unwrap()].into(),
         };
         mark.write(&lib).unwrap();

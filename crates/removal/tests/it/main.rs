@@ -177,13 +177,16 @@ fn what_could_not_be_done_is_told_and_tried_again() {
         left(&host, &places);
         host.delete_link("cali1").unwrap();
         mark().write(&places.lib).unwrap();
-        let aside = dir.path().join("aside");
-        fs::rename(&places.plugin, &aside).unwrap();
+        // Nothing can be removed where a directory is in the way of a file.
+        let obstacle = places.run.join("bird.pid/inside");
+        fs::create_dir_all(&obstacle).unwrap();
         let problems = finish(&host, &mark(), &places);
-        assert!(problems.len() == 1 && problems[0].contains("image/calico"), "{problems:?}");
-        assert!(Mark::read(&places.lib).unwrap().is_some(), "the next call must know of it");
+        assert!(problems.len() == 1 && problems[0].contains("bird.pid"), "{problems:?}");
         assert!(!tables().contains("inet calico"), "the rest is done all the same");
-        fs::rename(&aside, &places.plugin).unwrap();
+        // The next call comes only with these.
+        assert!(Mark::read(&places.lib).unwrap().is_some());
+        assert!(places.net.join("10-calico.conflist").exists() && places.bin.join("calico").exists());
+        fs::remove_dir_all(places.run.join("bird.pid")).unwrap();
         assert_eq!(finish(&host, &mark(), &places), [""; 0]);
         assert_eq!(Mark::read(&places.lib).unwrap(), None);
     });
