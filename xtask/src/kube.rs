@@ -77,7 +77,8 @@ impl std::error::Error for NotRun {}
 fn missing() -> Result<Option<PathBuf>> {
     let cache = cache::root()?;
     let binaries = cache.join("kube/current");
-    let needed = ["kubelet", "kube-proxy", "e2e.test", "ginkgo", "coredns"].map(|name| binaries.join(name));
+    let needed = ["kubelet", "kube-proxy", "e2e.test", "ginkgo", "coredns", programs::CONTAINERD_2]
+        .map(|name| binaries.join(name));
     let images = cache.join(images::IMAGES).join("current");
     Ok(needed.into_iter().chain([images]).find(|path| !path.exists()))
 }

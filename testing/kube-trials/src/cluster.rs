@@ -249,6 +249,11 @@ impl Cluster {
         Ok(to)
     }
 
+    /// Where Kubernetes' programs are.
+    pub fn programs(&self) -> &Path {
+        &self.tools.programs
+    }
+
     /// Where trials may write files.
     pub fn output(&self) -> &Path {
         &self.tools.output

@@ -13,6 +13,7 @@ pub mod ask;
 pub mod cluster;
 pub mod context;
 pub mod leaks;
+pub mod plugin;
 pub mod pods;
 pub mod probe;
 pub mod prober;

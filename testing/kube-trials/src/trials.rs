@@ -2,6 +2,8 @@
 
 mod add_interrupted;
 mod agent_away;
+mod cni_verbs;
+mod containerd_next;
 mod containerd_restarts;
 mod node_restarts;
 mod pods_talk;
@@ -17,6 +19,8 @@ pub const ALL: &[Trial] = &[
     add_interrupted::TRIAL,
     agent_away::TRIAL,
     containerd_restarts::TRIAL,
+    containerd_next::TRIAL,
+    cni_verbs::TRIAL,
     node_restarts::TRIAL,
     probes::BOTH,
     probes::IPV6,

@@ -21,6 +21,12 @@ struct Program {
 
 const KUBERNETES: &str = "kube";
 const COREDNS: &str = "kube/coredns";
+const CONTAINERD: &str = "kube/containerd";
+
+/// A containerd newer than Debian's: it asks CNI plugins for their STATUS. The version is in the names, and not in the key of all
+/// programs.
+pub(crate) const CONTAINERD_2: &str = "containerd-2.2.9";
+const SHIM_2: &str = "containerd-shim-runc-v2-2.2.9";
 
 const fn program(name: &'static str, package: &'static str) -> Program {
     Program { name, package, module: KUBERNETES, test: false }
@@ -42,6 +48,18 @@ const THE_REST: &[Program] = &[
     program("ginkgo", "github.com/onsi/ginkgo/v2/ginkgo"),
     Program { name: "e2e.test", package: "k8s.io/kubernetes/test/e2e", module: KUBERNETES, test: true },
     Program { name: "coredns", package: "github.com/coredns/coredns", module: COREDNS, test: false },
+    Program {
+        name: CONTAINERD_2,
+        package: "github.com/containerd/containerd/v2/cmd/containerd",
+        module: CONTAINERD,
+        test: false,
+    },
+    Program {
+        name: SHIM_2,
+        package: "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+        module: CONTAINERD,
+        test: false,
+    },
 ];
 
 /// How much of Kubernetes.
@@ -234,6 +252,14 @@ mod tests {
         let rightly =
             source.text.lines().filter(|l| l.contains("=> k8s.io/") && l.ends_with(&staging)).count();
         assert!(replaced > 30 && replaced == rightly, "{rightly} of {replaced} replaced by {staging}");
+    }
+
+    #[test]
+    fn the_name_of_containerd_is_its_version() {
+        let text = std::fs::read_to_string(xtask().join(CONTAINERD).join("go.mod")).unwrap();
+        let version = CONTAINERD_2.strip_prefix("containerd-").unwrap();
+        assert!(text.contains(&format!("github.com/containerd/containerd/v2 v{version}")), "{version}");
+        assert!(SHIM_2.ends_with(version), "{SHIM_2}");
     }
 
     #[test]
