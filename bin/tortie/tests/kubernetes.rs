@@ -3,7 +3,10 @@
 //! Everything runs in a network namespace: etcd, the API server, and the agent, which finds the API server, its token and
 //! its settings as a pod of the DaemonSet does. The server's audit log tells what was asked for, and what was refused.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
+#[path = "kubernetes/problems.rs"]
+mod problems;
 
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -82,8 +85,7 @@ impl World {
 
     /// Makes what a cluster has before its network: the manifest, a node, and the account's token.
     fn install(&mut self) {
-        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/tortie.yaml");
-        self.cluster.kubectl(&["apply", "-f", &manifest.display().to_string()], "");
+        self.apply_manifest();
         self.cluster.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"], "");
         let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}});
         self.cluster.kubectl(&["create", "-f", "-"], &node.to_string());
@@ -95,6 +97,11 @@ impl World {
         std::fs::write(secrets.join("token"), token.trim()).unwrap();
         std::fs::copy(self.file("pki/apiserver.crt"), secrets.join("ca.crt")).unwrap();
         self.variables = self.container_variables();
+    }
+
+    fn apply_manifest(&self) {
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/tortie.yaml");
+        self.cluster.kubectl(&["apply", "-f", &manifest.display().to_string()], "");
     }
 
     /// The environment of the DaemonSet's agent, with directories of this test.
@@ -110,13 +117,12 @@ impl World {
             let value = match (variable["value"].as_str(), key) {
                 (Some(value), _) => value.to_owned(),
                 (None, Some(key)) => config["data"][key].as_str().unwrap().to_owned(),
-                (None, None) => {
-                    assert_eq!(
-                        variable["valueFrom"],
-                        json!({"fieldRef": {"apiVersion": "v1", "fieldPath": "spec.nodeName"}})
-                    );
-                    "n1".to_owned()
-                }
+                (None, None) => match variable.pointer("/valueFrom/fieldRef/fieldPath").unwrap().as_str() {
+                    Some("spec.nodeName") => "n1".to_owned(),
+                    Some("metadata.namespace") => "calico-system".to_owned(),
+                    Some("spec.serviceAccountName") => "calico-node".to_owned(),
+                    other => panic!("{other:?}"),
+                },
             };
             variables.insert(variable["name"].as_str().unwrap().to_owned(), value);
         }
@@ -196,9 +202,13 @@ impl World {
     }
 
     fn condition(&self) -> Option<String> {
+        self.condition_of("NetworkUnavailable")
+    }
+
+    fn condition_of(&self, kind: &str) -> Option<String> {
         let node = self.cluster.shown(&["node", "n1"]);
         let conditions = node.pointer("/status/conditions")?.as_array()?.clone();
-        let network = conditions.iter().find(|c| c["type"] == "NetworkUnavailable")?;
+        let network = conditions.iter().find(|c| c["type"] == kind)?;
         Some(format!("{} {}", network["status"].as_str()?, network["reason"].as_str()?))
     }
 
