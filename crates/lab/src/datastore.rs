@@ -20,7 +20,7 @@ use tortie_kernel_net::NetNs;
 use tortie_net::Family;
 use tortie_store::EmbeddedClient;
 use tortie_store_etcd::{EtcdConfig, EtcdStore};
-use tortie_store_kube::{KubeConfig, KubeStore};
+use tortie_store_kube::{Group, KubeConfig, KubeStore};
 
 /// How long the process may take until it answers.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -153,7 +153,13 @@ async fn kubernetes(spec: &LabSpec, part: &Path, plan: &Plan, home: NetNs) -> an
     let admin = part.join("admin.kubeconfig");
     write_secret(&admin, &control.admin_config(&control.server.url()))?;
     // The lab's own requests need no manners: nobody else is on this machine's API server.
-    let access = KubeConfig { qps: 0.0, ..control.store_config() };
+    let access = KubeConfig {
+        qps: 0.0,
+        // Where kinds are installed later, they are these, and soon seen.
+        group: Some(Group::V3),
+        absent_interval: Duration::from_secs(1),
+        ..control.store_config()
+    };
     let store = KubeStore::connect(access).await.context("cannot speak to the API server as a datastore")?;
     Ok(Datastore {
         process: control.server.process.clone(),
