@@ -52,6 +52,8 @@ pub(crate) enum Command {
     Wait { revision: u64, routes: bool, reached: oneshot::Sender<u64> },
     /// The state, for people.
     Status(oneshot::Sender<NodeStatus>),
+    /// Nothing of the datastore counts any more, unless it says that the product is removed.
+    Hold,
     /// Give policy up: the product is removed.
     Leave(oneshot::Sender<Result<(), String>>),
 }
@@ -85,6 +87,12 @@ impl Handle {
         let (reached, answer) = oneshot::channel();
         self.commands.send(Command::Wait { revision, routes, reached }).await.ok()?;
         answer.await.ok()
+    }
+
+    /// From now on nothing of the datastore counts.
+    pub(crate) async fn hold(&self) {
+        // An engine that has ended holds still anyway.
+        let _ = self.commands.send(Command::Hold).await;
     }
 
     /// Gives policy up, for good.
@@ -376,6 +384,7 @@ impl Engine {
                 // The asker may have gone away.
                 let _ = to.send(status);
             }
+            Command::Hold => self.watcher.hold(),
             Command::Leave(to) => {
                 let outcome = self.leave();
                 let _ = to.send(outcome);

@@ -57,6 +57,8 @@ pub(crate) struct Watcher {
     told: watch::Sender<Removal>,
     /// Items were passed over: only a snapshot can make up for that.
     behind: bool,
+    /// The agent was told to stop: what goes now may be a part of everything, though no sign has come yet.
+    held: bool,
     /// Policy was given up.
     pub(crate) ended: bool,
 }
@@ -69,7 +71,7 @@ impl Watcher {
         let signs = of_pod("POD_NAMESPACE").zip(of_pod("POD_SERVICE_ACCOUNT"));
         let signs = signs.map(|(namespace, account)| Signs::new(namespace, account, removed));
         let (told, removal) = watch::channel(None);
-        (Self { signs, told, behind: false, ended: false }, removal)
+        (Self { signs, told, behind: false, held: false, ended: false }, removal)
     }
 
     /// Looks at an item before anything else does.
@@ -93,10 +95,16 @@ impl Watcher {
             _ if self.ended => Worth::Nothing,
             Some(_) if begins => Worth::NothingFromNowOn,
             Some(_) => Worth::Nothing,
+            None if self.held => Worth::Nothing,
             None if ends && !complete => Worth::Relist,
             None if behind && !complete => Worth::Nothing,
             None => Worth::Everything,
         }
+    }
+
+    /// From now on only signs count.
+    pub(crate) fn hold(&mut self) {
+        self.held = self.signs.is_some();
     }
 
     /// The reason, for people.
@@ -116,12 +124,12 @@ pub(crate) struct Leaving {
 }
 
 impl Leaving {
-    /// After the signal to stop: whether this is a removal. What is only being stopped waits a moment in vain, and goes on
-    /// working meanwhile.
+    /// After the signal to stop: whether this is a removal. Who is only being stopped waits a moment in vain.
     pub(crate) async fn is_removal(&mut self) -> bool {
         if self.config.settings.variable("POD_NAMESPACE").is_none_or(str::is_empty) {
             return false;
         }
+        self.engine.hold().await;
         let seen = self.removal.wait_for(Option::is_some);
         matches!(tokio::time::timeout(PATIENCE, seen).await, Ok(Ok(_)))
     }

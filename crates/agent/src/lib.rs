@@ -100,7 +100,7 @@ async fn serve(config: Arc<Config>, first: Current) -> Result<()> {
 
     let problems = problems::Problems::new(&registry);
 
-    let (store, kube) = connect_patiently(&config).await?;
+    let (store, kube) = connect_patiently(&config, &problems).await?;
     let relist = Relist::default();
     let prefix = config.root.clone();
     let feed =
@@ -261,16 +261,22 @@ fn switch_forwarding_on() {
 }
 
 /// A datastore that is away at the start may come back; one that refuses us will not by itself.
-async fn connect_patiently(config: &Config) -> Result<(Arc<dyn Store>, Option<Arc<KubeStore>>)> {
+async fn connect_patiently(
+    config: &Config,
+    problems: &problems::Problems,
+) -> Result<(Arc<dyn Store>, Option<Arc<KubeStore>>)> {
     loop {
         let error = match connect(config).await {
-            Ok(connected) => return Ok(connected),
+            Ok(connected) => {
+                problems.replace("connect", Vec::new());
+                return Ok(connected);
+            }
             Err(error) => error,
         };
         if !error.downcast_ref::<StoreError>().is_some_and(StoreError::is_transient) {
             return Err(error);
         }
-        tracing::warn!(error = %format!("{error:#}"), "no datastore yet; trying again");
+        problems.replace("connect", vec![problems::unreachable(format!("no datastore yet: {error:#}"))]);
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }

@@ -40,11 +40,11 @@ impl Engine {
         let mark = known.unwrap_or_else(|| Mark {
             reason: reason.to_owned(),
             since: tortie_cluster::now(),
-            ended: false,
             interface_prefix: self.applied.interface_prefix.clone(),
             interfaces: self.dataplane.workloads().values().map(|w| w.endpoint.name.clone()).collect(),
             networks: self.routing.networks().chain(self.dataplane.pools().map(|pool| pool.cidr)).collect(),
             masqueraded: self.dataplane.pools().filter(|p| p.masquerade).map(|p| p.cidr).collect(),
+            ..Mark::default()
         });
         if let Err(error) = mark.write(lib) {
             tracing::error!(error = %crate::attach::chain(&error), "the plugin cannot be told of the removal");

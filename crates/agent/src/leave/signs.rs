@@ -1,10 +1,14 @@
 //! How a removal of the product shows: in the two objects without which no agent can be started again.
 //!
 //! An update, a restart, a crash, an eviction, a deleted DaemonSet: all of them leave namespace and service account alone.
-//! `kubectl delete -f` deletes the namespace, `helm uninstall` the service account.
+//! `kubectl delete -f` deletes the namespace first. `helm uninstall` has an order of its own, in which definitions go before the
+//! namespace: our chart makes another service account before anything is deleted, which says what is about to happen.
 
 use serde_json::Value;
 use tortie_store::{Event, List};
+
+/// What the name of the announcing service account has more than the agent's.
+const NOTICE: &str = "-removal";
 
 /// What is known of an object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,6 +26,8 @@ enum State {
 pub(crate) struct Signs {
     namespace: Sign,
     account: Sign,
+    /// Key of the account that announces a removal, and whether it is there.
+    notice: (String, bool),
 }
 
 #[derive(Clone, Debug)]
@@ -46,11 +52,13 @@ impl Signs {
                 format!("/tortie/kubernetes/serviceaccounts/{namespace}/{account}"),
                 format!("service account {namespace}/{account}"),
             ),
+            notice: (format!("/tortie/kubernetes/serviceaccounts/{namespace}/{account}{NOTICE}"), false),
         }
     }
 
     /// Everything that there is.
     pub(crate) fn snapshot(&mut self, list: &List) {
+        self.notice.1 = list.entries.iter().any(|entry| *entry.key == *self.notice.0);
         for sign in [&mut self.namespace, &mut self.account] {
             let found = list.entries.iter().find(|entry| *entry.key == *sign.key);
             // Rights that are taken away before the object itself say nothing about it.
@@ -66,6 +74,9 @@ impl Signs {
             Event::Put(entry) => (&*entry.key, Some(&entry.value[..])),
             Event::Delete { key, .. } => (&**key, None),
         };
+        if self.notice.0 == key {
+            self.notice.1 = value.is_some();
+        }
         for sign in [&mut self.namespace, &mut self.account] {
             if sign.key == key {
                 sign.see(value);
@@ -75,6 +86,10 @@ impl Signs {
 
     /// Why the product is being removed, if it is.
     pub(crate) fn removal(&self) -> Option<String> {
+        if self.notice.1 {
+            let name = self.notice.0.rsplit('/').next().unwrap_or_default();
+            return Some(format!("service account {name} announces it"));
+        }
         [&self.namespace, &self.account].into_iter().find_map(|sign| match sign.state {
             State::Going => Some(format!("{} is being deleted", sign.shown)),
             State::Gone => Some(format!("{} is deleted", sign.shown)),
@@ -147,6 +162,18 @@ mod tests {
         assert_eq!(signs.removal().unwrap(), "service account calico-system/calico-node is deleted");
         // Somebody put it back.
         signs.event(&Event::Put(entry(ACCOUNT, false)));
+        assert_eq!(signs.removal(), None);
+    }
+
+    #[test]
+    fn a_removal_is_announced() {
+        let key = format!("{ACCOUNT}{NOTICE}");
+        let mut signs = there();
+        signs.event(&Event::Put(entry(&key, false)));
+        assert_eq!(signs.removal().unwrap(), "service account calico-node-removal announces it");
+        signs.snapshot(&list(&[(NAMESPACE, false), (ACCOUNT, false), (&key, false)]));
+        assert!(signs.removal().is_some());
+        signs.event(&gone(&key));
         assert_eq!(signs.removal(), None);
     }
 

@@ -11,7 +11,7 @@ const ACCOUNT: &str = "/tortie/kubernetes/serviceaccounts/system/node";
 fn watcher() -> (Watcher, watch::Receiver<Removal>) {
     let (told, removal) = watch::channel(None);
     let signs = Some(Signs::new("system", "node", false));
-    (Watcher { signs, told, behind: false, ended: false }, removal)
+    (Watcher { signs, told, behind: false, held: false, ended: false }, removal)
 }
 
 fn entry(key: &str, going: bool) -> Entry {
@@ -66,9 +66,21 @@ fn a_sign_that_is_taken_back_is_made_up_for_by_a_snapshot() {
 }
 
 #[test]
+fn after_the_signal_to_stop_only_signs_count() {
+    let (mut watcher, removal) = watcher();
+    watcher.judge(&snapshot(true));
+    watcher.hold();
+    let pool = "/calico/resources/v3/projectcalico.org/ippools/p";
+    assert_eq!(watcher.judge(&Feed::Events(vec![gone(pool)])), Worth::Nothing);
+    assert!(removal.borrow().is_none());
+    assert_eq!(watcher.judge(&Feed::Events(vec![gone(ACCOUNT)])), Worth::NothingFromNowOn);
+    assert!(removal.borrow().is_some());
+}
+
+#[test]
 fn who_is_no_pod_sees_no_signs() {
     let (told, removal) = watch::channel(None);
-    let mut watcher = Watcher { signs: None, told, behind: false, ended: false };
+    let mut watcher = Watcher { signs: None, told, behind: false, held: false, ended: false };
     assert_eq!(watcher.judge(&Feed::Events(vec![gone(NAMESPACE)])), Worth::Everything);
     assert!(removal.borrow().is_none());
 }
