@@ -144,6 +144,13 @@ pub(crate) fn watch_all(
     }
 }
 
+/// No word from the datastore.
+pub(crate) fn unreachable(reason: String) -> Problem {
+    Problem::new(Name::DatastoreUnreachable, "datastore", reason).fix(
+        "see whether the server runs and this node reaches it; pods that run keep network and policy meanwhile",
+    )
+}
+
 /// What the node's start says.
 fn follow_start(problems: Problems, mut started: watch::Receiver<Started>) {
     tokio::spawn(async move {

@@ -29,6 +29,8 @@ pub struct Networks {
 struct PoolFacts {
     /// Addresses are taken from it.
     enabled: bool,
+    /// Its packets travel in IP.
+    ipip: bool,
 }
 
 /// Whose the addresses are.
@@ -164,6 +166,11 @@ impl Networks {
         found
     }
 
+    /// Pools whose packets should travel in IP, for which there is no tunnel.
+    pub fn ipip_pools(&self) -> Vec<Cidr> {
+        self.pools.iter().filter(|(_, facts)| facts.ipip).map(|(cidr, _)| *cidr).collect()
+    }
+
     /// What must not be taken from the pools.
     pub fn foreign(&self) -> ForeignAddresses {
         let pools: Vec<Cidr> = self.pools.iter().filter(|(_, f)| f.enabled).map(|(cidr, _)| *cidr).collect();
@@ -223,7 +230,8 @@ impl Networks {
 }
 
 fn facts(pool: &IpPool) -> PoolFacts {
-    PoolFacts { enabled: !pool.disabled }
+    let ipip = matches!(pool.ipip_mode.as_str(), "always" | "cross-subnet");
+    PoolFacts { enabled: !pool.disabled, ipip }
 }
 
 /// Sets or removes; answers whether anything is different now.

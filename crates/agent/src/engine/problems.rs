@@ -2,7 +2,7 @@
 
 use super::Engine;
 use crate::machine::ThisHost;
-use crate::problems::{Name, Problem};
+use crate::problems::{Name, Problem, unreachable};
 use std::time::{Duration, Instant};
 use tortie_cluster::host_networks;
 
@@ -80,11 +80,7 @@ impl Engine {
         if let Some((reason, since)) = &self.lost
             && *since + PATIENCE <= now
         {
-            found.push(
-                Problem::new(Name::DatastoreUnreachable, "datastore", reason.clone()).fix(
-                    "see whether the server runs and this node reaches it; pods that run keep network and policy meanwhile",
-                ),
-            );
+            found.push(unreachable(reason.clone()));
         }
         let current = self.current.borrow();
         if current.paused {

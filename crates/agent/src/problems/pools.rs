@@ -46,7 +46,17 @@ pub(crate) fn spawn(
                 let pool = names.iter().find(|pool| pool.cidr == cidr);
                 pool.map_or_else(|| cidr.to_string(), |pool| pool.name.clone())
             };
-            problems.replace(SOURCE, found(&networks.overlaps(), &name));
+            let mut all = found(&networks.overlaps(), &name);
+            all.extend(networks.ipip_pools().into_iter().map(|pool| {
+                Problem::new(
+                    Name::PoolUnsupported,
+                    format!("IPPool {}", name(pool)),
+                    "its packets should travel in IP, which this agent does not do: pods with its addresses are not reached from other nodes",
+                )
+                .field("spec.ipipMode")
+                .fix("set ipipMode: Never, and vxlanMode where the network between nodes does not route pods' addresses")
+            }));
+            problems.replace(SOURCE, all);
         }
     });
 }

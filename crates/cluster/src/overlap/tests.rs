@@ -76,6 +76,18 @@ fn a_disabled_pool_may_name_what_is_not_masqueraded() {
 }
 
 #[test]
+fn pools_with_packets_in_ip() {
+    let mut networks = Networks::default();
+    pool(&mut networks, "10.0.0.0/16", false);
+    assert_eq!(networks.ipip_pools(), []);
+    let value = json!({"cidr": "10.1.0.0/16", "ipip": "tunl0", "ipip_mode": "cross-subnet"});
+    let value = serde_json::from_value::<IpPool>(value).unwrap();
+    let change = Change { key: Key::IpPool(cidr("10.1.0.0/16")), value: Some(Value::IpPool(value.into())) };
+    assert!(networks.on_change(&change));
+    assert_eq!(networks.ipip_pools(), [cidr("10.1.0.0/16")]);
+}
+
+#[test]
 fn pools_that_share_addresses_and_networks_of_this_host() {
     let mut networks = Networks::default();
     for text in ["10.0.0.0/8", "10.1.0.0/16", "10.2.0.0/16"] {
