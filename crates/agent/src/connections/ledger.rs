@@ -44,6 +44,9 @@ pub(crate) struct Ledger {
     remote: HashMap<Box<str>, Box<[IpAddr]>>,
     /// Free addresses of own blocks that nobody has had since they were looked through.
     clean: HashSet<IpAddr>,
+    /// Addresses that were clean when the datastore told who has them next, and that container. It comes to take them: the news
+    /// of its own assignment may be quicker than it is.
+    promised: HashMap<IpAddr, Box<str>>,
     /// Addresses that were given to a container of this node and not taken back.
     taken: HashMap<IpAddr, Arc<str>>,
     /// What the next walk is for.
@@ -84,11 +87,20 @@ impl Ledger {
             }
             (Key::Block(cidr), Some(Value::Block(block))) if self.is_own(block) => {
                 self.own.insert(*cidr, block.clone());
-                self.clean.retain(|address| !cidr.contains(*address) || is_free(block, *address));
+                self.promised.retain(|address, next| {
+                    !cidr.contains(*address) || container(block, *address) == Some(&**next)
+                });
+                let given = |address: &IpAddr| cidr.contains(*address) && !is_free(block, *address);
+                for address in self.clean.extract_if(given) {
+                    if let Some(next) = container(block, address) {
+                        self.promised.insert(address, next.into());
+                    }
+                }
                 self.sweep(&block.clone());
             }
             (Key::Block(cidr), _) if self.own.remove(cidr).is_some() => {
                 self.clean.retain(|address| !cidr.contains(*address));
+                self.promised.retain(|address, _| !cidr.contains(*address));
             }
             _ => {}
         }
@@ -103,6 +115,7 @@ impl Ledger {
     /// Something may have happened that was never told.
     pub(crate) fn gap(&mut self) {
         self.clean.clear();
+        self.promised.clear();
         self.sweep_all();
     }
 
@@ -146,7 +159,8 @@ impl Ledger {
         let mut ticket = None;
         for address in addresses {
             self.taken.insert(*address, container.clone());
-            if !self.clean.remove(address) {
+            let promised = self.promised.remove(address).is_some_and(|next| *next == **container);
+            if !self.clean.remove(address) && !promised {
                 self.dirty.insert(*address);
                 self.urgent = true;
                 ticket = Some(Ticket(self.started + 1));
@@ -164,6 +178,7 @@ impl Ledger {
             }
             self.taken.remove(address);
             self.clean.remove(address);
+            self.promised.remove(address);
             self.dirty.insert(*address);
         }
     }
@@ -242,6 +257,13 @@ fn is_nobodys(block: &AllocationBlock, ordinal: usize) -> bool {
     let released =
         |attribute: usize| block.attributes.get(attribute).is_some_and(|a| a.released_at.is_some());
     block.allocations.get(ordinal).is_some_and(|holder| holder.is_none_or(released))
+}
+
+/// The container that has an address, by the name of its handle: `<network>.<container>`.
+fn container(block: &AllocationBlock, wanted: IpAddr) -> Option<&str> {
+    let ordinal = ordinal(block.cidr, wanted).filter(|ordinal| !is_nobodys(block, *ordinal))?;
+    let attribute = block.attributes.get((*block.allocations.get(ordinal)?)?)?;
+    attribute.handle_id.as_deref()?.rsplit('.').next()
 }
 
 fn address(block: Cidr, ordinal: usize) -> Option<IpAddr> {

@@ -5,7 +5,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::VecDeque;
 use tortie_model::WorkloadId;
-use tortie_model::value::WorkloadEndpoint;
+use tortie_model::value::{AllocationAttribute, WorkloadEndpoint};
 
 const NODE: &str = "here";
 const SIZE: usize = 4;
@@ -24,7 +24,9 @@ struct Holder {
 struct Place {
     /// In the datastore.
     holder: Option<Holder>,
-    /// Assigned, and not yet allowed to have an interface.
+    /// Assigned, and the ledger not yet asked.
+    untaken: bool,
+    /// Asked for, and not yet allowed to have an interface.
     waits: Option<Option<Ticket>>,
     /// The interface is there.
     attached: bool,
@@ -49,6 +51,7 @@ struct World {
 #[derive(Clone, Debug)]
 enum Op {
     Assign(usize, bool),
+    Take(usize),
     Attach(usize),
     Send(usize),
     Unlink(usize),
@@ -64,6 +67,7 @@ fn op() -> impl Strategy<Value = Op> {
     let at = 0..SIZE;
     prop_oneof![
         3 => (at.clone(), any::<bool>()).prop_map(|(at, remote)| Op::Assign(at, remote)),
+        4 => at.clone().prop_map(Op::Take),
         4 => at.clone().prop_map(Op::Attach),
         4 => at.clone().prop_map(Op::Send),
         3 => at.clone().prop_map(Op::Unlink),
@@ -74,6 +78,11 @@ fn op() -> impl Strategy<Value = Op> {
         3 => prop::bool::weighted(0.8).prop_map(Op::End),
         1 => Just(Op::Gap),
     ]
+}
+
+fn attribute(holder: Option<Holder>) -> AllocationAttribute {
+    let handle_id = holder.map(|holder| format!("k8s-pod-network.{}", holder.id));
+    AllocationAttribute { handle_id, ..AllocationAttribute::default() }
 }
 
 impl World {
@@ -106,9 +115,9 @@ impl World {
             cidr: self.block,
             affinity: Some(format!("host:{NODE}")),
             affinity_claim_time: None,
-            allocations: self.places.iter().map(|p| p.holder.map(|_| 0)).collect(),
+            allocations: self.places.iter().enumerate().map(|(at, p)| p.holder.map(|_| at)).collect(),
             unallocated: Vec::new(),
-            attributes: Vec::new(),
+            attributes: self.places.iter().map(|p| attribute(p.holder)).collect(),
             sequence_number: 0,
             sequence_number_for_allocation: BTreeMap::new(),
             deleted: false,
@@ -140,6 +149,7 @@ impl World {
         self.now += Duration::from_millis(7);
         match *op {
             Op::Assign(at, remote) => self.assign(at, remote),
+            Op::Take(at) => self.take(at),
             Op::Attach(at) => self.attach(at)?,
             Op::Send(at) => {
                 let place = &mut self.places[at];
@@ -164,6 +174,8 @@ impl World {
                     && place.waits.is_none()
                     && let Some(holder) = place.holder.take()
                 {
+                    // An ADD may have failed before it asked.
+                    place.untaken = false;
                     if !holder.remote {
                         place.released.push(holder.id);
                     }
@@ -222,9 +234,19 @@ impl World {
         self.places[at].holder = Some(holder);
         let change = self.stored();
         self.tell(at, remote, change);
+        if remote {
+            self.places[at].waits = Some(None);
+        } else {
+            self.places[at].untaken = true;
+        }
+    }
+
+    fn take(&mut self, at: usize) {
         let address = self.address(at);
-        let ticket = if remote { None } else { self.ledger.take(&holder.id.to_string().into(), &[address]) };
-        self.places[at].waits = Some(ticket);
+        let place = &mut self.places[at];
+        if let Some(holder) = place.holder.filter(|_| std::mem::take(&mut place.untaken)) {
+            place.waits = Some(self.ledger.take(&holder.id.to_string().into(), &[address]));
+        }
     }
 
     fn attach(&mut self, at: usize) -> Result<(), TestCaseError> {
@@ -322,6 +344,19 @@ fn a_free_address_costs_no_walk() {
     world.ledger.release("a", &[address]);
     assert!(world.ledger.take(&"b".into(), &[address]).is_some(), "it has just been somebody's");
     assert_eq!(world.ledger.due(), Due::At(Duration::ZERO), "a pod waits");
+}
+
+#[test]
+fn the_news_of_an_assignment_may_be_quicker_than_the_pod() {
+    let mut world = world();
+    world.apply(&Op::Assign(1, false)).unwrap();
+    world.apply(&Op::Deliver).unwrap();
+    world.apply(&Op::Take(1)).unwrap();
+    assert_eq!(world.places[1].waits, Some(None), "it was clean when it was assigned");
+    // Promised to one is not promised to all.
+    world.apply(&Op::Assign(2, false)).unwrap();
+    world.apply(&Op::Deliver).unwrap();
+    assert!(world.ledger.take(&"another".into(), &[world.address(2)]).is_some());
 }
 
 #[test]
