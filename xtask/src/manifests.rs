@@ -1,4 +1,5 @@
-//! `cargo xtask manifests`: what operators apply, each file whole: the node's objects and the definitions of the kinds.
+//! `cargo xtask manifests`: what operators apply, each file whole (the node's objects and the definitions of the kinds), and what of
+//! the Helm chart says the same.
 
 use crate::{say, tasks};
 use anyhow::{Context, Result, bail};
@@ -16,10 +17,45 @@ const DEFINITIONS: &str = "# Here come the definitions of the kinds.";
 const FILES: [(&str, &str); 2] =
     [("deploy/tortie.yaml", "projectcalico.org"), ("deploy/tortie-crd-v1.yaml", "crd.projectcalico.org")];
 
+/// The chart's definitions, one file for each group.
+const GROUPS: [(&str, &str); 3] = [
+    ("charts/tortie/definitions/projectcalico.org.yaml", "projectcalico.org"),
+    ("charts/tortie/definitions/crd.projectcalico.org.yaml", "crd.projectcalico.org"),
+    ("charts/tortie/definitions/policy.networking.k8s.io.yaml", "policy.networking.k8s.io"),
+];
+
+/// The chart's template of the node's objects.
+const TEMPLATE: &str = "charts/tortie/templates/node.yaml";
+
+/// What of the node's objects depends on the chart's values.
+const VALUES: [(&str, &str); 8] = [
+    (
+        "image: localhost/tortie/node:0.1.0",
+        "image: {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}",
+    ),
+    ("imagePullPolicy: IfNotPresent", "imagePullPolicy: {{ .Values.image.pullPolicy }}"),
+    ("calico_backend: \"bird\"", "calico_backend: {{ .Values.backend | quote }}"),
+    ("veth_mtu: \"0\"", "veth_mtu: {{ .Values.mtu | quote }}"),
+    ("\"projectcalico.org/v3\"", "{{ .Values.apiGroup | quote }}"),
+    ("[projectcalico.org]", "[{{ .Values.apiGroup | splitList \"/\" | first }}]"),
+    (
+        "ipamconfigurations",
+        "{{ if eq .Values.apiGroup \"crd.projectcalico.org/v1\" }}ipamconfigs{{ else }}ipamconfigurations{{ end }}",
+    ),
+    (
+        "            - name: IP\n              value: autodetect\n",
+        "            {{- range $name, $value := .Values.env }}\n            - name: {{ $name }}\n              value: {{ $value | quote }}\n            {{- end }}\n",
+    ),
+];
+
 /// Writes the files, with the definitions that the product gives.
 pub(crate) fn write() -> Result<()> {
     let tortie = tasks::build(false)?;
     for (file, text) in render(Path::new(""), &|group| definitions(&tortie, group))? {
+        if let Some(directory) = Path::new(file).parent() {
+            fs::create_dir_all(directory)
+                .with_context(|| format!("cannot create {}", directory.display()))?;
+        }
         fs::write(file, text).with_context(|| format!("cannot write {file}"))?;
         say(file);
     }
@@ -57,7 +93,30 @@ fn render(root: &Path, definitions: &dyn Fn(&str) -> Result<String>) -> Result<V
             ),
         ))
     };
-    FILES.into_iter().map(of).collect()
+    let mut files = FILES.into_iter().map(of).collect::<Result<Vec<_>>>()?;
+    for (file, group) in GROUPS {
+        files.push((
+            file,
+            format!("# Made by `cargo xtask manifests` of `tortie crds`.\n{}", definitions(group)?),
+        ));
+    }
+    files.push((TEMPLATE, template(&node)?));
+    Ok(files)
+}
+
+/// The node's objects as the chart's template.
+fn template(node: &str) -> Result<String> {
+    if node.contains("{{") {
+        bail!("{NODE}: {{{{ means something to Helm");
+    }
+    let mut text = format!("# Made by `cargo xtask manifests` of {NODE}; changes belong there.\n{node}");
+    for (from, to) in VALUES {
+        if !text.contains(from) {
+            bail!("{NODE} has no {from:?}, which the chart's values replace");
+        }
+        text = text.replace(from, to);
+    }
+    Ok(text)
 }
 
 /// The node's objects for a cluster that keeps its objects in `crd.projectcalico.org/v1`.
@@ -87,6 +146,61 @@ mod tests {
             let there = fs::read_to_string(root.join(file)).unwrap_or_default();
             assert!(there == text, "{file} is not what it is made of: run `cargo xtask manifests`");
         }
+    }
+
+    /// What Helm makes of the template, as far as we use its language: every expression has one value.
+    fn helm(template: &str, values: &serde_json::Value, chart: &serde_json::Value) -> String {
+        let value = |path: &str| values.pointer(path).unwrap_or_else(|| panic!("values.yaml has no {path}"));
+        let text = |path: &str| value(path).as_str().map_or_else(|| value(path).to_string(), str::to_owned);
+        let group = text("/apiGroup");
+        let tag = match text("/image/tag").as_str() {
+            "" => chart["appVersion"].as_str().unwrap().to_owned(),
+            tag => tag.to_owned(),
+        };
+        let environment =
+            value("/env").as_object().unwrap().iter().fold(String::new(), |all, (name, value)| {
+                // Quoted, as every variable must be; the manifest leaves that out where nothing else could be meant.
+                all + &format!(
+                    "\n            - name: {name}\n              value: {}",
+                    value.as_str().unwrap()
+                )
+            });
+        let kind = if group == "crd.projectcalico.org/v1" { "ipamconfigs" } else { "ipamconfigurations" };
+        let rendered = [
+            format!("image: {}:{tag}", text("/image/repository")),
+            format!("imagePullPolicy: {}", text("/image/pullPolicy")),
+            format!("calico_backend: {:?}", text("/backend")),
+            format!("veth_mtu: {:?}", text("/mtu")),
+            format!("{group:?}"),
+            format!("[{}]", group.split('/').next().unwrap()),
+            kind.to_owned(),
+            // `{{-` takes the white space before it.
+            format!("{}\n", environment.trim_start_matches('\n')),
+        ];
+        let mut text = template.to_owned();
+        for ((_, expression), rendered) in VALUES.into_iter().zip(rendered) {
+            text = text.replace(expression, &rendered);
+        }
+        assert!(!text.contains("{{"), "{text}");
+        text
+    }
+
+    fn yaml(text: &str) -> serde_json::Value {
+        tortie_api::document::parse("-", text).unwrap().remove(0).value
+    }
+
+    #[test]
+    fn the_charts_defaults_are_the_manifest() {
+        let node = include_str!("../../deploy/node.yaml");
+        let chart = yaml(include_str!("../../charts/tortie/Chart.yaml"));
+        let mut values = yaml(include_str!("../../charts/tortie/values.yaml"));
+        let template = template(node).unwrap();
+        let body = |text: &str| text.split_once('\n').unwrap().1.to_owned();
+        assert_eq!(body(&helm(&template, &values, &chart)), node);
+        values["apiGroup"] = "crd.projectcalico.org/v1".into();
+        assert_eq!(body(&helm(&template, &values, &chart)), in_storage_group(node));
+        assert_eq!(chart["appVersion"], env!("CARGO_PKG_VERSION"));
+        assert_eq!(chart["version"], env!("CARGO_PKG_VERSION"));
     }
 
     #[test]
