@@ -26,7 +26,8 @@ cargo xtask kube <what>
                      run our own trials (those with one of the words in their names) on real nodes; succeeds only if trials ran
                      and all passed; --keep leaves the cluster of the first failure up. What it needs must be cached: if not, it
                      says so, and its exit status is 3
-  smoke              a few specs of NetworkPolicy, if everything that they need is cached; otherwise says so and is done
+  smoke              a few specs of NetworkPolicy and a trial, if everything that they need is cached; otherwise says so and is
+                     done
   path               print the directory of the binaries; fails if kube-apiserver is not there
 
 KUBEBUILDER_ASSETS, if set, is where kube-apiserver, etcd and kubectl are taken from instead.
@@ -83,14 +84,20 @@ fn missing() -> Result<Option<PathBuf>> {
     Ok(needed.into_iter().chain([images]).find(|path| !path.exists()))
 }
 
+/// A trial that is quick and needs nothing of the machine's speed.
+const SHORT: &str = "agent-away";
+
 /// What a change is tested with where the programs are there already: building them takes longer than all other tests.
 fn smoke() -> Result<()> {
     match missing()? {
         Some(missing) => {
-            say(&NotRun { what: "Kubernetes' own suites", missing }.to_string());
+            say(&NotRun { what: "Kubernetes' own suites and our trials", missing }.to_string());
             Ok(())
         }
-        None => e2e::run(&["--focus", FEW]),
+        None => {
+            e2e::run(&["--focus", FEW])?;
+            trials::run(&[SHORT])
+        }
     }
 }
 

@@ -88,8 +88,21 @@ pub(crate) fn remove(lab: &str) -> anyhow::Result<bool> {
     }
     let groups: Vec<PathBuf> =
         hierarchies().into_iter().map(|h| h.join(group(lab))).filter(|g| g.is_dir()).collect();
+    remove_all(&groups)?;
+    Ok(!groups.is_empty())
+}
+
+/// Makes a node's groups anew, without those that its pods left: a kubelet that finds them looks for their containers one by one.
+pub(crate) fn renew(lab: &str, node: &str) -> anyhow::Result<()> {
+    let groups: Vec<PathBuf> =
+        hierarchies().into_iter().map(|h| h.join(group(lab)).join(node)).filter(|g| g.is_dir()).collect();
+    remove_all(&groups)?;
+    make(lab, node)
+}
+
+fn remove_all(groups: &[PathBuf]) -> anyhow::Result<()> {
     let deadline = Instant::now() + PATIENCE;
-    for group in &groups {
+    for group in groups {
         while let Err(error) = remove_tree(group) {
             if Instant::now() >= deadline {
                 return Err(error).with_context(|| format!("cannot remove {}", group.display()));
@@ -97,7 +110,7 @@ pub(crate) fn remove(lab: &str) -> anyhow::Result<bool> {
             std::thread::sleep(Duration::from_millis(10));
         }
     }
-    Ok(!groups.is_empty())
+    Ok(())
 }
 
 /// Depth first: a group with groups in it cannot be removed, its files cannot and need not be.

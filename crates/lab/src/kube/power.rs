@@ -1,5 +1,6 @@
-//! A real node that loses its power: processes, interfaces, routes and packet filters are gone, files are not.
+//! A real node that loses its power: processes, interfaces, routes, packet filters and control groups are gone, files are not.
 
+use super::cgroups;
 use crate::fabric::Fabric;
 use crate::lab::Lab;
 use crate::process::in_netns;
@@ -37,7 +38,8 @@ impl Lab {
         let name = node.name().to_owned();
         clear_run(&node.dir().join("run")).with_context(|| format!("cannot clear {name}"))?;
         let netns = node.netns.clone();
-        tokio::task::spawn_blocking(move || Fabric::clear(&netns))
+        let (lab, of) = (self.spec.name.clone(), name.clone());
+        tokio::task::spawn_blocking(move || cgroups::renew(&lab, &of).and_then(|()| Fabric::clear(&netns)))
             .await
             .map_err(|e| anyhow!("{e}"))?
             .with_context(|| format!("cannot clear {name}"))?;
