@@ -1,7 +1,7 @@
 //! Packets between nodes without the help of the network beneath: VXLAN tunnels, and routes into them.
 //!
-//! Ours are the interfaces `vxlan.calico` and `vxlan-v6.calico` with all that hangs on them, and the routes of the main
-//! table whose protocol is Calico's; nothing else is touched. See `docs/design/overlay.md`.
+//! Ours are the interfaces `vxlan.calico` and `vxlan-v6.calico` with all that hangs on them, the routes of the main table
+//! that lead into them, and those whose protocol is Calico's; nothing else is touched. See `docs/design/overlay.md`.
 //!
 //! A tunnel's other end needs three things: a neighbour (its address has this MAC), a forwarding entry (this MAC is at
 //! that node), and then routes to its workloads through its address. They are made in this order and removed in the
@@ -313,11 +313,7 @@ impl Overlay {
     }
 
     fn read_back(&mut self) -> Result<(), DumpError> {
-        let ours = RouteFilter {
-            table: Some(TableId::MAIN),
-            protocol: Some(RouteProtocol::CALICO),
-            ..RouteFilter::default()
-        };
+        let table = RouteFilter { table: Some(TableId::MAIN), ..RouteFilter::default() };
         // Calico signs alike its routes into other tunnels, which are how pods talk where those are in use, and those
         // straight to workloads, which are not our business here.
         let others: Vec<LinkIndex> = self
@@ -331,7 +327,14 @@ impl Overlay {
             let mut hops = r.next_hops.iter();
             hops.any(|hop| hop.gateway.is_none() || hop.link.is_some_and(|l| others.contains(&l)))
         };
-        let routes = self.netlink.routes(ours)?.into_iter().filter(|r| !elsewhere(r));
+        // What goes into our tunnels is ours, whoever signed it: Calico's agent leaves some as `boot`.
+        let tunnels: Vec<LinkIndex> = self.links.values().copied().collect();
+        let ours = |r: &Route| {
+            let mut hops = r.next_hops.iter();
+            r.protocol == RouteProtocol::CALICO
+                || hops.any(|h| h.gateway.is_some() && h.link.is_some_and(|l| tunnels.contains(&l)))
+        };
+        let routes = self.netlink.routes(table)?.into_iter().filter(|r| ours(r) && !elsewhere(r));
         let routes: Vec<(Cidr, Path)> =
             routes.map(|r| (r.dst, self.path_of(&r).unwrap_or(Path::Here))).collect();
         let mut neighbours = Vec::new();
@@ -407,7 +410,7 @@ impl Overlay {
                     }
                     None => continue,
                 },
-                Todo::Delete(dst, path) => match self.route(*dst, path) {
+                Todo::Delete(dst, path) => match self.there(*dst, path) {
                     Some(route) => {
                         batch.delete_route(&route);
                         (*dst, route)
@@ -428,10 +431,16 @@ impl Overlay {
         Ok(())
     }
 
+    /// A route that is there, as it is removed: what goes into a tunnel may have been signed by others.
+    fn there(&self, dst: Cidr, path: &Path) -> Option<Route> {
+        let route = self.route(dst, path)?;
+        Some(if matches!(path, Path::Tunnel(_)) { route.by(RouteProtocol::ANY) } else { route })
+    }
+
     /// IPv6 does not replace a route by one of another kind: it would stand beside it.
     fn replaced(&self, dst: Cidr, new: &Path) -> Option<Route> {
         let old = self.routes.actual().get(&dst)?;
-        (dst.family() == Family::V6 && old != new).then(|| self.route(dst, old)).flatten()
+        (dst.family() == Family::V6 && old != new).then(|| self.there(dst, old)).flatten()
     }
 
     /// Neighbours and forwarding entries: those that are missing, or those that are left over.

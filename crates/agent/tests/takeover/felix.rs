@@ -122,6 +122,14 @@ const TABLE: &str = "table FAMILY calico {
 }
 ";
 
+/// In every mode.
+const ARP: &str = "table arp calico-arp {
+	chain filter-OUTPUT {
+		type filter hook output priority filter; policy accept;
+	}
+}
+";
+
 /// What is in each family of its own.
 struct Facts {
     family: Family,
@@ -153,6 +161,7 @@ const FACTS: [Facts; 2] = [
 
 /// Puts Felix's rules into the kernel, beside those of others.
 pub(crate) fn install(node: &Node, mode: Mode) {
+    node.machine.nft(ARP);
     for facts in &FACTS {
         let digit = if facts.family == Family::V4 { 4 } else { 6 };
         let (set, pools) = (format!("cali{digit}0s:friends"), format!("cali{digit}0masq-ipam-pools"));
@@ -199,7 +208,7 @@ fn program(mode: Mode, family: Family) -> String {
 pub(crate) fn of_others(node: &Node, mode: Mode) -> Vec<String> {
     if mode == Mode::Nftables {
         let tables = node.run("nft", &["list", "tables"]);
-        return tables.lines().filter(|l| !l.ends_with(" calico")).map(str::to_owned).collect();
+        return tables.lines().filter(|l| !l.ends_with(" calico") && !l.ends_with(" calico-arp")).map(str::to_owned).collect();
     }
     let mut all = Vec::new();
     for family in Family::ALL {

@@ -89,14 +89,15 @@ pub(super) fn ensure(
         Family::V4 => config.mtu_v4,
         Family::V6 => config.mtu_v6,
     };
-    let mtu = match mtu {
-        Some(mtu) => Some(mtu),
-        None => mtu_beneath(netlink, own.parent)?.map(|mtu| mtu.saturating_sub(overhead(family))),
-    };
+    let beneath = beneath(netlink, own.parent)?;
+    let mtu = mtu.or_else(|| Some(beneath.as_ref()?.mtu.saturating_sub(overhead(family))));
     let wanted = Vxlan { vni: config.vni, port: config.port, local: Some(own.parent), lower: None };
     let mut writes = 0;
     let mut there = netlink.link(name)?;
-    if there.as_ref().is_some_and(|link| link.vxlan.as_ref() != Some(&wanted)) {
+    // Calico's agent ties it to the interface beneath, which is no reason to cut what goes through it.
+    let tied = Vxlan { lower: beneath.map(|link| link.index), ..wanted.clone() };
+    let fits = |link: &Link| link.vxlan.as_ref().is_some_and(|vxlan| *vxlan == wanted || *vxlan == tied);
+    if there.as_ref().is_some_and(|link| !fits(link)) {
         // A tunnel's parameters cannot be changed.
         netlink.delete_link(name)?;
         writes += 1;
@@ -160,13 +161,13 @@ fn only_address(
     Ok(writes)
 }
 
-/// MTU of the interface that has the node's address.
-fn mtu_beneath(netlink: &Netlink, parent: IpAddr) -> Result<Option<u32>, DeviceError> {
+/// The interface that has the node's address.
+fn beneath(netlink: &Netlink, parent: IpAddr) -> Result<Option<Link>, DeviceError> {
     let filter = AddressFilter { family: Some(Family::of(parent)), link: None };
-    let Some(found) = netlink.addresses(filter)?.into_iter().find(|a| a.addr == parent) else {
-        return Ok(None);
-    };
-    Ok(netlink.link(found.link)?.map(|link| link.mtu))
+    match netlink.addresses(filter)?.into_iter().find(|a| a.addr == parent) {
+        Some(found) => Ok(netlink.link(found.link)?),
+        None => Ok(None),
+    }
 }
 
 /// Removes the interface and with it all that hangs on it; answers whether it was there.

@@ -227,3 +227,38 @@ fn an_end_that_cannot_be_understood_is_named_and_hurts_no_other() {
         talk(&one, &ONE, &TWO);
     });
 }
+
+/// As Calico's agent makes them: tied to the interface beneath, with routes that are signed as anybody's.
+#[test]
+fn calicos_tunnels_are_taken_over_as_they_are() {
+    let (one, two) = pair();
+    settled(&mut overlay(&two, &TWO, false));
+    let mut names = Vec::new();
+    for (at, name, mac, id) in [(0, "vxlan.calico", "04", "4"), (1, "vxlan-v6.calico", "06", "6")] {
+        let make = format!(
+            "link add {name} address 66:00:00:00:01:{mac} mtu 1400 type vxlan id 4096 dstport 4789 local {} dev eth0 nolearning",
+            ONE.parent[at]
+        );
+        one.exec("ip", &make.split(' ').collect::<Vec<_>>());
+        one.exec("ip", &["link", "set", name, "up"]);
+        one.address(name, &[ONE.tunnel[at]]);
+        let family = format!("-{id}");
+        let route = |dst: &str, via: &str| {
+            one.exec("ip", &[&family, "route", "add", dst, "via", via, "dev", name, "onlink"]);
+        };
+        route(TWO.block[at], TWO.tunnel[at]);
+        route(["10.244.9.0/26", "fd00:244:9::/122"][at], ["10.244.9.0", "fd00:244:9::"][at]);
+        names.push((name, one.index(name)));
+    }
+    settled(&mut overlay(&one, &ONE, false));
+    for (name, index) in names {
+        assert_eq!(one.index(name), index, "{name} was made anew");
+    }
+    talk(&one, &ONE, &TWO);
+    talk(&two, &TWO, &ONE);
+    let routes = one.exec("ip", &["route"]) + &one.exec("ip", &["-6", "route"]);
+    assert!(
+        !routes.contains("244.9") && !routes.contains("244:9"),
+        "routes to a node that is gone: {routes}"
+    );
+}

@@ -26,7 +26,7 @@ pub fn see() -> Result<Leftovers, SeeError> {
 }
 
 fn is_own(table: &TableRef) -> bool {
-    &*table.name == felix::TABLE && felix::TABLE_FAMILIES.contains(&table.family.to_string().as_str())
+    felix::is_table(&table.family.to_string(), &table.name)
 }
 
 fn is_shared(table: &TableRef) -> bool {

@@ -8,4 +8,5 @@ mod links;
 mod monitor;
 mod namespaces;
 mod pods;
+mod programs;
 mod routes;

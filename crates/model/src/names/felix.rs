@@ -2,11 +2,8 @@
 //!
 //! Source: `felix/rules/rulesdefs`, `felix/ipsets`, `felix/nftables`, `felix/bpf/tc`, `felix/dataplane/linux/dataplanedefs`.
 
-/// The table of its own that it has in each family in nftables mode. Ours has the same name, in the family `inet`.
-pub const TABLE: &str = "calico";
-
-/// The families of packets in which it has a table.
-pub const TABLE_FAMILIES: [&str; 3] = ["ip", "ip6", "arp"];
+/// Its own tables, by family: the first two in nftables mode, the last in all modes. Ours is `inet calico`.
+pub const TABLES: [(&str, &str); 3] = [("ip", "calico"), ("ip6", "calico"), ("arp", "calico-arp")];
 
 /// Prefixes of its chains in tables that it shares with others, the first one since 2017.
 pub const CHAIN_PREFIXES: [&str; 8] =
@@ -23,6 +20,11 @@ pub const TUNNEL_INTERFACES: [&str; 3] = ["tunl0", "wireguard.cali", "wg-v6.cali
 
 /// A hash of this many characters follows the mark in the comment of each of its rules.
 const HASH: usize = 16;
+
+/// Whether a table is its own.
+pub fn is_table(family: &str, name: &str) -> bool {
+    TABLES.contains(&(family, name))
+}
 
 /// Whether a chain in a shared table is one of its own.
 pub fn is_chain(name: &str) -> bool {
@@ -53,6 +55,8 @@ mod tests {
 
     #[test]
     fn marks() {
+        assert!(is_table("ip6", "calico") && is_table("arp", "calico-arp"));
+        assert!(!is_table("inet", "calico") && !is_table("ip", "filter") && !is_table("arp", "calico"));
         assert!(is_chain("cali-FORWARD") && is_chain("felix-FORWARD") && is_chain("califw-eth0"));
         assert!(!is_chain("calico-dhcp-x") && !is_chain("KUBE-FORWARD") && !is_chain("FORWARD"));
         assert!(is_rule_comment("cali:wUHhoiAYhphO9Mso") && is_rule_comment("cali:a-b_c0123456789x"));
