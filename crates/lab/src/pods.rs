@@ -208,8 +208,9 @@ impl Pods {
 
 impl Lab {
     /// Starts a pod as a kubelet would; answers when the plugin has and its ports are open.
-    pub(crate) async fn add_pod(&self, wish: Wish) -> anyhow::Result<Arc<Pod>> {
+    pub(crate) async fn add_pod(&self, mut wish: Wish) -> anyhow::Result<Arc<Pod>> {
         let name = name_of(&wish)?;
+        wish.addresses = self.spec.families.of(wish.addresses);
         let node = self.pods.reserve(&name, wish.node, self.nodes.len())?;
         let started = self.start_pod(&name, node, wish).await;
         let mut state = self.pods.state();

@@ -236,7 +236,8 @@ impl Lab {
         let mut result = StepResult::default();
         let (mut sent, mut probes) = (Vec::new(), Vec::new());
         for (index, probe) in step.probes.iter().enumerate() {
-            if !probe.expected.is_sent() || !speakable(probe) || cast.is_disguised(probe) {
+            let has_family = self.spec.families.has(probe.family);
+            if !probe.expected.is_sent() || !has_family || !speakable(probe) || cast.is_disguised(probe) {
                 result.skipped += 1;
                 continue;
             }

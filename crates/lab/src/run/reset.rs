@@ -2,6 +2,7 @@
 
 use crate::lab::Lab;
 use crate::seed;
+use anyhow::ensure;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tortie_model::Key;
@@ -75,7 +76,10 @@ impl Lab {
     /// What a scenario asks for beside objects and pods: pools and hosts outside.
     pub(crate) async fn furnish(self: &Arc<Self>, plan: &Plan) -> anyhow::Result<()> {
         if plan.own_pools {
-            let own: BTreeMap<_, _> = seed::pools(&plan.pools, self.spec.encapsulation).into_iter().collect();
+            let mut pools = plan.pools.clone();
+            pools.retain(|p| self.spec.families.has(p.family()));
+            ensure!(!pools.is_empty(), "the scenario has no pool of a family of this lab");
+            let own: BTreeMap<_, _> = seed::pools(&pools, self.spec.encapsulation).into_iter().collect();
             let lab =
                 seed::pools(&self.spec.pools, self.spec.encapsulation).into_iter().map(|(path, _)| path);
             let superfluous: Vec<String> = lab.filter(|path| !own.contains_key(path)).collect();
@@ -85,8 +89,8 @@ impl Lab {
             for (path, pool) in &own {
                 self.store.records.put(path, pool).await?;
             }
-            self.drop_stray_blocks(&plan.pools).await?;
-            self.forbid_pods(&plan.pools).await?;
+            self.drop_stray_blocks(&pools).await?;
+            self.forbid_pods(&pools).await?;
         }
         for host in &plan.outside {
             let wanted = if host.own_addresses { host.addresses.as_slice() } else { &[] };
