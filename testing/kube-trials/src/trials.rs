@@ -5,9 +5,11 @@ mod agent_away;
 mod cni_verbs;
 mod containerd_next;
 mod containerd_restarts;
+mod manifest;
 mod node_restarts;
 mod pods_talk;
 mod probes;
+mod removal;
 mod services;
 mod vxlan;
 
@@ -19,14 +21,19 @@ pub const ALL: &[Trial] = &[
     add_interrupted::TRIAL,
     agent_away::TRIAL,
     containerd_restarts::TRIAL,
-    containerd_next::TRIAL,
     cni_verbs::TRIAL,
+    containerd_next::TRIAL,
     node_restarts::TRIAL,
     probes::BOTH,
     probes::IPV6,
     services::NFTABLES,
     services::IPTABLES,
     vxlan::TRIAL,
+    manifest::BGP,
+    manifest::VXLAN,
+    removal::BGP,
+    removal::VXLAN,
+    removal::STORAGE,
 ];
 
 #[cfg(test)]
