@@ -120,7 +120,10 @@ impl Suites {
             kube::run(&["images".to_owned()])?;
             let few = ["lab/scenarios/default-deny-ingress.yaml", "lab/scenarios/by-port.yaml"];
             let line = [&[tortie, "lab", "run", "--quiet", "--name", "xtask-deep-kube"][..], &few];
-            match words(detail, &[&line.concat()[..], &["--kubernetes", "--lean", "--cni", "bridge"]].concat()) {
+            match words(
+                detail,
+                &[&line.concat()[..], &["--kubernetes", "--lean", "--cni", "bridge"]].concat(),
+            ) {
                 Err(_) if detail.ends_with("differences") => Ok(()),
                 Err(error) => Err(error),
                 Ok(()) => bail!("scenarios pass on a network that knows no policy: they prove nothing"),
