@@ -1,14 +1,14 @@
-//! ADD is interrupted: the pod is deleted, the plugin is killed, the agent is killed, each at moments spread over the time that a
+//! ADD is interrupted: the pod is deleted, the plugin, the sandbox or the agent is killed, at moments spread over the time that a
 //! start takes. What was attached half must go completely, and what shall run must run.
 
 use crate::pods::{Pod, create_all, start_all};
 use crate::{Context, Shape, Trial, leaks, probe::Probe};
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use std::time::Duration;
 
 pub(crate) const TRIAL: Trial = Trial {
     name: "add-interrupted",
-    about: "pods deleted, plugins and agents killed in the middle of ADD leave nothing behind",
+    about: "pods deleted, plugins, sandboxes and agents killed in the middle of ADD leave nothing behind",
     shape: Shape::LEAN,
     run,
 };
@@ -31,16 +31,12 @@ fn run(cx: &mut Context) -> Result<()> {
         cx.kubectl(&[&["delete", "pod"], gently, &["--wait=false"]].concat())?;
     }
     leaks::none(&cx.cluster)?;
-    cx.say("plugins killed");
-    // As long as it takes to kill three of them, of those that do most.
-    let killer =
-        "n=0; while [ $n -lt 3 ]; do for p in $(pgrep -x calico); do kill -9 $p && n=$((n+1)); done; done";
-    let node = cx.cluster.clone();
-    let killing = std::thread::spawn(move || node.sh(1, killer));
-    let names = begin(cx, "unplugged", 0)?;
-    killing.join().map_err(|_| anyhow::anyhow!("the killer panicked"))??;
-    ready(cx, &names)?;
-    leaks::none(&cx.cluster)?;
+    for (what, program) in [("plugins", "calico"), ("sandboxes", "pause")] {
+        cx.say(&format!("{what} killed"));
+        let names = kill_first(cx, program)?;
+        ready(cx, &names)?;
+        leaks::none(&cx.cluster)?;
+    }
     for step in 0..6 {
         cx.say(&format!("agent killed {} ms after the creation of pods", step * 150));
         let names = begin(cx, &format!("orphan{step}"), step)?;
@@ -52,6 +48,21 @@ fn run(cx: &mut Context) -> Result<()> {
         probe.must_not_fail()?;
     }
     Ok(())
+}
+
+/// Creates pods and kills the first three processes of a program that come with them.
+fn kill_first(cx: &Context, program: &str) -> Result<Vec<String>> {
+    let script = format!(
+        "before=\" $(pgrep -x {program} | tr '\\n' ' ')\"; echo; n=0; while [ $n -lt 3 ]; do \
+           for p in $(pgrep -x {program}); do \
+             case \"$before\" in *\" $p \"*) ;; *) kill -9 $p && n=$((n+1)); before=\"$before$p \";; esac; \
+           done; done"
+    );
+    let node = cx.cluster.clone();
+    let killing = std::thread::spawn(move || node.sh(1, &script));
+    let names = begin(cx, &format!("without-{program}"), 0)?;
+    killing.join().map_err(|_| anyhow!("the killer panicked"))??;
+    Ok(names)
 }
 
 /// Creates pods on the first node and lets a moment pass, so that each step meets another state of them.
