@@ -32,6 +32,7 @@ use tortie_model::convert::{Converter, Diagnostic};
 use tortie_model::{Change, Key, Value};
 use tortie_net::Cidr;
 use tortie_runtime::Reporter;
+use tortie_store::StoreError;
 use tortie_sync::{Delta, Feed, Relist, View};
 
 /// How many waiting items one turn takes at most, so that a flood of events cannot keep the kernel waiting.
@@ -233,6 +234,8 @@ struct Engine {
     started: Instant,
     /// Why the store cannot be read, if so, and since when.
     lost: Option<(String, Instant)>,
+    /// It answers, and does not let us.
+    refused: bool,
     in_sync: bool,
     /// What policy depends on and could not be read since the start.
     unread: Vec<String>,
@@ -289,6 +292,7 @@ impl Engine {
             routing,
             started: Instant::now(),
             lost: None,
+            refused: false,
             in_sync: false,
             unread: Vec::new(),
             enforced: 0,
@@ -431,6 +435,7 @@ impl Engine {
             }
             Feed::Lost(error) => {
                 let since = self.lost.take().map_or_else(Instant::now, |(_, since)| since);
+                self.refused = matches!(error, StoreError::Denied { .. });
                 self.lost = Some((error.to_string(), since));
             }
         }

@@ -80,7 +80,12 @@ impl Engine {
         if let Some((reason, since)) = &self.lost
             && *since + PATIENCE <= now
         {
-            found.push(unreachable(reason.clone()));
+            found.push(if self.refused {
+                Problem::new(Name::PermissionMissing, "datastore", reason.clone())
+                    .fix("apply the manifest of this version, whose ClusterRole permits it; see also the certificate or token")
+            } else {
+                unreachable(reason.clone())
+            });
         }
         let current = self.current.borrow();
         if current.paused {
