@@ -208,7 +208,11 @@ fn program(mode: Mode, family: Family) -> String {
 pub(crate) fn of_others(node: &Node, mode: Mode) -> Vec<String> {
     if mode == Mode::Nftables {
         let tables = node.run("nft", &["list", "tables"]);
-        return tables.lines().filter(|l| !l.ends_with(" calico") && !l.ends_with(" calico-arp")).map(str::to_owned).collect();
+        return tables
+            .lines()
+            .filter(|l| !l.ends_with(" calico") && !l.ends_with(" calico-arp"))
+            .map(str::to_owned)
+            .collect();
     }
     let mut all = Vec::new();
     for family in Family::ALL {
