@@ -41,6 +41,7 @@ pub(crate) struct Attacher {
 }
 
 /// What an [`Attacher`] is made of.
+#[derive(Clone)]
 pub(crate) struct Parts {
     pub(crate) config: Arc<Config>,
     pub(crate) store: Arc<dyn Store>,

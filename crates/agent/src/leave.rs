@@ -115,15 +115,26 @@ impl Watcher {
 
 /// What is left to be done after the engine.
 pub(crate) struct Leaving {
-    pub(crate) config: Arc<Config>,
-    pub(crate) removal: watch::Receiver<Removal>,
-    pub(crate) engine: Handle,
-    pub(crate) host: Arc<Netlink>,
+    config: Arc<Config>,
+    removal: watch::Receiver<Removal>,
+    engine: Handle,
+    host: Arc<Netlink>,
     /// Takes away what Kubernetes' node says.
-    pub(crate) forgetting: Option<JoinHandle<()>>,
+    forgetting: Option<JoinHandle<()>>,
 }
 
 impl Leaving {
+    pub(crate) fn new(
+        config: Arc<Config>,
+        removal: watch::Receiver<Removal>,
+        engine: Handle,
+        host: Arc<Netlink>,
+        kube: Option<&Arc<KubeStore>>,
+    ) -> Self {
+        let forgetting = kube.map(|kube| forget(kube.clone(), config.clone(), removal.clone()));
+        Self { config, removal, engine, host, forgetting }
+    }
+
     /// After the signal to stop: whether this is a removal. Who is only being stopped waits a moment in vain.
     pub(crate) async fn is_removal(&mut self) -> bool {
         if self.config.settings.variable("POD_NAMESPACE").is_none_or(str::is_empty) {
@@ -189,7 +200,7 @@ fn places(config: &Config) -> Places {
 }
 
 /// Takes away what Kubernetes' node says of the network, while that is allowed.
-pub(crate) fn spawn_forgetting(
+fn forget(
     kube: Arc<KubeStore>,
     config: Arc<Config>,
     mut removal: watch::Receiver<Removal>,

@@ -11,6 +11,7 @@ mod config;
 mod connections;
 mod current;
 mod engine;
+mod front;
 mod journal;
 mod leave;
 mod listeners;
@@ -100,6 +101,7 @@ async fn serve(config: Arc<Config>, first: Current) -> Result<()> {
 
     let problems = problems::Problems::new(&registry);
 
+    let front = front::Front::open(&config, &problems)?;
     let (store, kube) = connect_patiently(&config, &problems).await?;
     let relist = Relist::default();
     let prefix = config.root.clone();
@@ -116,12 +118,9 @@ async fn serve(config: Arc<Config>, first: Current) -> Result<()> {
     // Registered before anything may keep it from starting: until then this node is not ready.
     let engine_health = health.register("engine", None);
     if kube.is_some() && leave::was_removed(&config.lib_dir) {
-        tokio::select! {
-            () = leave::restore(store.clone(), &config.node, started.clone()) => {}
-            signal = shutdown::signalled() => {
-                tracing::info!(signal = signal?, "agent stops before it has begun");
-                return Ok(());
-            }
+        let restored = leave::restore(store.clone(), &config.node, started.clone());
+        if !unless_signalled(restored).await? {
+            return Ok(());
         }
     }
     engine_health.set_timeout(watchdog);
@@ -158,22 +157,19 @@ async fn serve(config: Arc<Config>, first: Current) -> Result<()> {
     let host = Arc::new(Netlink::open().context("talk to the kernel about interfaces")?);
     let mtu = attach::workload_mtu(&config, &host)?;
     let ipam = Ipam::new(store.clone(), config.node.clone());
-    let attachers = {
-        let (store, ipam, engine, host) = (store.clone(), ipam.clone(), engine.clone(), host.clone());
-        let make = move |config: Arc<Config>| {
-            attach::Attacher::new(attach::Parts {
-                config,
-                store: store.clone(),
-                ipam: ipam.clone(),
-                engine: engine.clone(),
-                connections: connections.clone(),
-                host: host.clone(),
-                mtu,
-                metrics: metrics.clone(),
-            })
-        };
-        Arc::new(Attachers::new(config.clone(), current.clone(), Box::new(make)))
-    };
+    let attachers = attachers(
+        attach::Parts {
+            config: config.clone(),
+            store: store.clone(),
+            ipam: ipam.clone(),
+            engine: engine.clone(),
+            connections,
+            host: host.clone(),
+            mtu,
+            metrics,
+        },
+        current.clone(),
+    );
     problems::watch_all(&problems, &config, kube.as_ref(), &started, &removal);
     problems::pools::spawn(kube.clone(), ipam.clone(), problems.clone(), networks);
     tunnels::spawn(store.clone(), ipam.clone(), config.node.clone(), tunnel_pools);
@@ -190,20 +186,12 @@ async fn serve(config: Arc<Config>, first: Current) -> Result<()> {
     if let Some(kube) = &kube {
         condition::spawn(kube.clone(), config.clone(), in_sync.clone(), started.clone());
     }
-    let mut leaving = leave::Leaving {
-        config: config.clone(),
-        removal: removal.clone(),
-        engine: engine.clone(),
-        host,
-        forgetting: kube
-            .as_ref()
-            .map(|kube| leave::spawn_forgetting(kube.clone(), config.clone(), removal.clone())),
-    };
+    let leaving = leave::Leaving::new(config.clone(), removal.clone(), engine.clone(), host, kube.as_ref());
     // Before pods are attached, what another agent left is removed, which drops the packets of those that it does not
     // know; and it is known which addresses pods have that nobody recorded.
     let settled = takeover::spawn(problems.clone(), in_sync, compared);
     let shown = problems.watch();
-    let service = service::Service {
+    front.lead_to(service::Service {
         config: config.clone(),
         attachers,
         current,
@@ -213,9 +201,13 @@ async fn serve(config: Arc<Config>, first: Current) -> Result<()> {
         ipam,
         shown,
         removal,
-    };
-    socket::serve(&config.run_dir.join("agent.sock"), Arc::new(service))?;
+    });
 
+    stop(leaving, kube.as_deref(), &config).await
+}
+
+/// Waits for the signal to stop, and stops: with everything left as it is, or with the product.
+async fn stop(mut leaving: leave::Leaving, kube: Option<&KubeStore>, config: &Config) -> Result<()> {
     let signal = shutdown::signalled().await?;
     if leaving.is_removal().await {
         tracing::info!(signal, "agent stops, and the product goes with it");
@@ -223,10 +215,28 @@ async fn serve(config: Arc<Config>, first: Current) -> Result<()> {
         return Ok(());
     }
     tracing::info!(signal, "agent stops; the kernel keeps policy and routes");
-    if let Some(kube) = &kube {
-        condition::stopped(kube, &config).await;
+    if let Some(kube) = kube {
+        condition::stopped(kube, config).await;
     }
     Ok(())
+}
+
+/// Does something that may take long, unless the agent is told to stop: then false.
+async fn unless_signalled(work: impl Future<Output = ()>) -> Result<bool> {
+    tokio::select! {
+        () = work => Ok(true),
+        signal = shutdown::signalled() => {
+            tracing::info!(signal = signal?, "agent stops before it has begun");
+            Ok(false)
+        }
+    }
+}
+
+/// Whoever attaches pods, anew for each prefix of interfaces.
+fn attachers(parts: attach::Parts, current: watch::Receiver<Arc<Current>>) -> Arc<Attachers> {
+    let config = parts.config.clone();
+    let make = move |config: Arc<Config>| attach::Attacher::new(attach::Parts { config, ..parts.clone() });
+    Arc::new(Attachers::new(config, current, Box::new(make)))
 }
 
 /// A node with workloads routes; without it nothing works, so it is set rather than hoped for.
