@@ -196,6 +196,11 @@ fn addresses_of_pod(pod: &Value) -> Vec<IpAddr> {
         return Vec::new();
     }
     let annotation = |name: &str| text(&format!("/metadata/annotations/cni.projectcalico.org~1{name}"));
+    let emptied = pod.pointer("/metadata/annotations/cni.projectcalico.org~1podIPs");
+    if emptied.and_then(Value::as_str) == Some("") {
+        // DEL has been here; the status tells of what was.
+        return Vec::new();
+    }
     let recorded = annotation("podIPs").split(',').chain([annotation("podIP"), text("/status/podIP")]);
     let told = pod.pointer("/status/podIPs").and_then(Value::as_array).into_iter().flatten();
     let told = told.filter_map(|ip| ip.get("ip")?.as_str());
@@ -237,6 +242,9 @@ mod tests {
             *other.pointer_mut(path).unwrap() = value;
             assert!(addresses_of_pod(&other).is_empty(), "{path}");
         }
+        let mut deleted = pod.clone();
+        deleted["metadata"]["annotations"]["cni.projectcalico.org/podIPs"] = json!("");
+        assert!(addresses_of_pod(&deleted).is_empty(), "the status is slower than DEL");
         assert!(addresses_of_pod(&json!({"spec": {"nodeName": "n1"}})).is_empty());
     }
 
