@@ -9,6 +9,7 @@ mod manifest;
 mod node_restarts;
 mod pods_talk;
 mod probes;
+mod problems;
 mod removal;
 mod services;
 mod vxlan;
@@ -34,6 +35,8 @@ pub const ALL: &[Trial] = &[
     removal::BGP,
     removal::VXLAN,
     removal::STORAGE,
+    problems::MISTAKES,
+    problems::AWAY,
 ];
 
 #[cfg(test)]
