@@ -1,6 +1,7 @@
 //! Typed reads and writes of IPAM's objects.
 
 use crate::{DatastoreError, HandleId, keys};
+use futures_util::future::join_all;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use tortie_blocks::{Block, Owner};
@@ -164,7 +165,8 @@ impl Datastore {
         Ok(list.entries)
     }
 
-    /// Writes all or nothing (or a prefix, on stores without transactions); a false condition is no error.
+    /// Writes all or nothing (or, on stores without transactions, a prefix and perhaps what has the kind of the first one that is
+    /// missing); a false condition is no error.
     pub(crate) async fn commit(&self, ops: Vec<Op>) -> Result<Written, DatastoreError> {
         if self.store.has_transactions() && ops.len() > 1 {
             let count = ops.len();
@@ -179,13 +181,22 @@ impl Datastore {
             };
         }
         let mut written = Written::default();
-        for op in ops {
-            let key = op.key().to_owned();
-            match self.write(op).await? {
-                Some(revision) => written.revisions.push(revision),
-                None => {
-                    written.lost = Some(key);
-                    break;
+        let mut ops = ops.into_iter().peekable();
+        while let Some(first) = ops.next() {
+            // Neighbours of one kind do not depend on each other: the handles of a batch, the blocks of both families. What is
+            // written beside a lost one is not counted, and read again when its revision turns out to be another.
+            let kind = Kind::of(&first);
+            let mut together = vec![first];
+            together.extend(std::iter::from_fn(|| ops.next_if(|op| kind.is_some() && Kind::of(op) == kind)));
+            let names: Vec<String> = together.iter().map(|op| op.key().to_owned()).collect();
+            let outcomes = join_all(together.into_iter().map(|op| self.write(op))).await;
+            for (key, outcome) in names.into_iter().zip(outcomes) {
+                match outcome? {
+                    Some(revision) => written.revisions.push(revision),
+                    None => {
+                        written.lost = Some(key);
+                        return Ok(written);
+                    }
                 }
             }
         }
@@ -199,6 +210,23 @@ impl Datastore {
             Ok(revision) => Ok(Some(revision)),
             Err(StoreError::Conflict { .. }) => Ok(None),
             Err(error) => Err(DatastoreError::call(doing)(error)),
+        }
+    }
+}
+
+/// What may be written in any order among itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Handle,
+    Block,
+}
+
+impl Kind {
+    fn of(op: &Op) -> Option<Self> {
+        if op.key().starts_with(keys::HANDLES) {
+            Some(Self::Handle)
+        } else {
+            keys::parse_block(op.key()).map(|_| Self::Block)
         }
     }
 }
