@@ -186,3 +186,33 @@ pub(crate) fn told(active: &Active) -> tortie_agent_api::Problem {
         since: active.since.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_found_is_shown_and_counted_until_it_is_over() {
+        let registry = Registry::default();
+        let problems = Problems::new(&registry);
+        let mut shown = problems.watch();
+        let counted = |n: u8| {
+            let line = format!("tortie_problems{{name=\"PoolOverlapsNodes\"}} {n}\n");
+            assert!(registry.expose().contains(&line), "{line}{}", registry.expose());
+        };
+        counted(0);
+        let of =
+            |object: &str| Problem::new(Name::PoolOverlapsNodes, object, "it overlaps").field("spec.cidr");
+        problems.replace("pools", vec![of("IPPool b"), of("IPPool a")]);
+        counted(2);
+        assert!(shown.has_changed().unwrap());
+        let first = told(&shown.borrow_and_update().problems[0]);
+        assert_eq!((first.name.as_str(), first.severity.as_str()), ("PoolOverlapsNodes", "warning"));
+        assert_eq!((first.object.as_str(), first.field.as_str()), ("IPPool a", "spec.cidr"));
+        problems.replace("pools", vec![of("IPPool a"), of("IPPool b")]);
+        assert!(!shown.has_changed().unwrap(), "nothing is new");
+        problems.replace("pools", Vec::new());
+        counted(0);
+        assert!(shown.has_changed().unwrap() && shown.borrow().problems.is_empty());
+    }
+}
