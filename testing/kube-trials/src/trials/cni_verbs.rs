@@ -152,6 +152,24 @@ fn status(cx: &Context) -> Result<()> {
     wait::until_true("an agent without a datastore to say so", wait::seconds(60), || {
         Ok(matches!(plugin.status()?, Answer::Failed(50, words) if words.contains("datastore")))
     })?;
+    // One that starts without a datastore is there all the same, and says what it lacks.
+    cx.cluster.fault("restart-agent 1")?;
+    wait::until_true("an agent that starts without a datastore to say so", wait::seconds(60), || {
+        Ok(matches!(plugin.status()?, Answer::Failed(50, words) if words.contains("no datastore yet")))
+    })?;
+    let gone = Attachment {
+        container: "gone".to_owned(),
+        netns: String::new(),
+        arguments: format!("K8S_POD_NAMESPACE={};K8S_POD_NAME=gone", cx.namespace),
+        result: Value::Null,
+    };
+    fails(
+        "ADD",
+        &plugin.ask("ADD", &Attachment { netns: "/proc/self/ns/net".to_owned(), ..gone.clone() }, "")?,
+        11,
+        "no datastore yet",
+    )?;
+    succeeds("DEL", &plugin.ask("DEL", &gone, "")?)?;
     cx.cluster.sh(1, "nft delete table inet trial")?;
     in_sync()
 }
