@@ -31,6 +31,8 @@ const V3: &str = "/calico/resources/v3/projectcalico.org";
 const K8S: &str = "/tortie/kubernetes";
 const BLOCKS: [&str; 2] = ["10.65.0.0/26", "fd65::/122"];
 const PODS: [(&str, u8); 4] = [("web", 1), ("friend", 2), ("foe", 3), ("old", 4)];
+/// Number of the pod that another plugin attached.
+const STRANGER: u8 = 5;
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The node, its pods, its datastore and its agent.
@@ -143,6 +145,12 @@ fn objects() -> Vec<(String, Value)> {
             json!({"phase": "Running", "podIP": ips[0], "podIPs": [{"ip": ips[0]}, {"ip": ips[1]}]});
         all.push((format!("{K8S}/pods/default/{name}"), pod));
     }
+    // Another plugin gave it its addresses: no block knows of them, and they would be the next to be given away.
+    let mut stranger = pod_object("stranger");
+    let ips = addresses(STRANGER);
+    stranger["status"] =
+        json!({"phase": "Running", "podIP": ips[0], "podIPs": [{"ip": ips[0]}, {"ip": ips[1]}]});
+    all.push((format!("{K8S}/pods/default/stranger"), stranger));
     all
 }
 
@@ -350,9 +358,10 @@ impl Node {
         wanted.into_iter().filter(|(a, by)| held.get(a) != Some(by)).map(|(a, _)| a).collect()
     }
 
-    /// Addresses of pods that Calico attached and that live.
+    /// Addresses of pods that live, whoever attached them.
     pub(crate) fn in_use() -> BTreeSet<IpAddr> {
-        PODS.iter().filter(|(name, _)| *name != "old").flat_map(|(_, number)| addresses(*number)).collect()
+        let pods = PODS.iter().filter(|(name, _)| *name != "old").map(|(_, number)| *number);
+        pods.chain([STRANGER]).flat_map(addresses).collect()
     }
 
     /// Whether a pod reaches `web`, in both families alike.
