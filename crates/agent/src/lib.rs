@@ -98,23 +98,15 @@ async fn serve(config: Arc<Config>, first: Current) -> Result<()> {
     let watchdog = first.watchdog();
     let (told, current) = watch::channel(Arc::new(first));
     listeners::start(current.clone(), &registry, &health).await?;
-
     let problems = problems::Problems::new(&registry);
-
     let front = front::Front::open(&config, &problems)?;
     let (store, kube) = connect_patiently(&config, &problems).await?;
     let relist = Relist::default();
-    let prefix = config.root.clone();
-    let feed =
-        FeedConfig { prefix, set: tortie_sync::AGENT, relist: relist.clone(), ..FeedConfig::default() };
+    let (prefix, again) = (config.root.clone(), relist.clone());
+    let feed = FeedConfig { prefix, set: tortie_sync::AGENT, relist: again, ..FeedConfig::default() };
     let (watcher, removal) = leave::Watcher::new(&config);
-    let started = startup::spawn(
-        config.clone(),
-        store.clone(),
-        current.clone(),
-        removal.clone(),
-        health.register("node", None),
-    );
+    let node = health.register("node", None);
+    let started = startup::spawn(config.clone(), store.clone(), current.clone(), removal.clone(), node);
     // Registered before anything may keep it from starting: until then this node is not ready.
     let engine_health = health.register("engine", None);
     if kube.is_some() && leave::was_removed(&config.lib_dir) {
@@ -173,16 +165,9 @@ async fn serve(config: Arc<Config>, first: Current) -> Result<()> {
     problems::watch_all(&problems, &config, kube.as_ref(), &started, &removal);
     problems::pools::spawn(kube.clone(), ipam.clone(), problems.clone(), networks);
     tunnels::spawn(store.clone(), ipam.clone(), config.node.clone(), tunnel_pools);
-    let compared = reconcile::spawn(
-        config.clone(),
-        store,
-        ipam.clone(),
-        attachers.clone(),
-        removal.clone(),
-        in_sync.clone(),
-    );
-    let networking = config.start.node.networking;
-    let kube = kube.filter(|_| networking);
+    let (ours, leaves) = (attachers.clone(), removal.clone());
+    let compared = reconcile::spawn(config.clone(), store, ipam.clone(), ours, leaves, in_sync.clone());
+    let kube = kube.filter(|_| config.start.node.networking);
     if let Some(kube) = &kube {
         condition::spawn(kube.clone(), config.clone(), in_sync.clone(), started.clone());
     }

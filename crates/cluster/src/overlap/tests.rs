@@ -1,3 +1,5 @@
+//! What overlaps and what is foreign, by examples and by law.
+
 use super::*;
 use proptest::prelude::*;
 use serde_json::json;

@@ -1,3 +1,5 @@
+//! The register: whatever sources say in which order, what is shown and logged is what they say now.
+
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
