@@ -74,7 +74,7 @@ fn directory() -> PathBuf {
 pub fn ask(socket: &Path) -> Result<NodeStatus> {
     let mut stream = UnixStream::connect(socket).with_context(|| {
         format!(
-            "no agent answers at {}: calico-node (tortie agent) is not running on this node, or has not reached its datastore yet (its log says)",
+            "no agent answers at {}: is calico-node (tortie agent) running on this node?",
             socket.display()
         )
     })?;
