@@ -403,7 +403,8 @@ fn away(cx: &Context, _: &Manifest, pods: &[Pod]) -> Result<()> {
     let server = pods.iter().find(|p| p.name == "server").context("no server")?;
     for verdict in ["reject with tcp reset", "drop"] {
         let chain = "nft add table inet trial; nft add chain inet trial out '{ type filter hook output priority -300; }'";
-        cx.cluster.sh(1, &format!("{chain}; nft add rule inet trial out tcp dport 6443 {verdict}"))?;
+        cx.cluster
+            .sh(1, &format!("{chain}; nft add rule inet trial out 'tcp dport {{443, 6443}} {verdict}'"))?;
         wait::until_true("the absence to be told", PATIENCE, || {
             let all = problems(cx, 1)?;
             ensure!(all.iter().any(|(name, _)| name == "DatastoreUnreachable"), "there are {all:?}");
