@@ -21,6 +21,9 @@ use tortie_ipam::Ipam;
 /// How long an ADD waits for the first complete apply after a start.
 const SYNC_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long a status waits for what IPAM knows.
+const FACTS_PATIENCE: Duration = Duration::from_millis(500);
+
 /// What the answers need.
 pub(crate) struct Service {
     pub(crate) config: Arc<Config>,
@@ -154,7 +157,8 @@ impl Service {
                 Err(error) => status.warnings.push(format!("BIRD: {error}")),
             }
         }
-        if let Ok(facts) = self.ipam.facts().await {
+        // IPAM may be waiting for a datastore that says nothing; whoever asks for the status must not.
+        if let Ok(Ok(facts)) = tokio::time::timeout(FACTS_PATIENCE, self.ipam.facts()).await {
             status.warnings.extend(facts.problems.iter().cloned());
         }
         let shown = self.shown.borrow().clone();

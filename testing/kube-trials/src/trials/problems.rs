@@ -397,11 +397,11 @@ fn rights(cx: &Context, _: &Manifest, pods: &[Pod]) -> Result<()> {
     gone(cx, 1, "PermissionMissing")
 }
 
-/// The first node cannot reach the API server for a while: refused first, then without any answer.
+/// The first node cannot reach the API server for a while: without any answer first, then refused.
 fn away(cx: &Context, _: &Manifest, pods: &[Pod]) -> Result<()> {
     let near = pods.iter().find(|p| p.name == "near").context("no pod near")?;
     let server = pods.iter().find(|p| p.name == "server").context("no server")?;
-    for verdict in ["reject with tcp reset", "drop"] {
+    for verdict in ["drop", "reject with tcp reset"] {
         let chain = "nft add table inet trial; nft add chain inet trial out '{ type filter hook output priority -300; }'";
         cx.cluster
             .sh(1, &format!("{chain}; nft add rule inet trial out 'tcp dport {{443, 6443}} {verdict}'"))?;
