@@ -12,6 +12,7 @@ mod probes;
 mod problems;
 mod removal;
 mod services;
+mod takeover;
 mod vxlan;
 
 use crate::Trial;
@@ -30,6 +31,7 @@ pub const ALL: &[Trial] = &[
     services::NFTABLES,
     services::IPTABLES,
     vxlan::TRIAL,
+    takeover::TRIAL,
     manifest::BGP,
     manifest::VXLAN,
     removal::BGP,
