@@ -333,4 +333,40 @@ mod tests {
         w.message(nft_type(NFT_MSG_NEWRULE), 0, 1, NFPROTO_IPV4, 0, |w| w.text(NFTA_RULE_TABLE, "filter"));
         assert_eq!(decode(&w.0), [], "a rule without chain");
     }
+
+    #[test]
+    fn no_byte_is_trusted() {
+        let mut w = Writer::default();
+        w.message(nft_type(NFT_MSG_NEWRULE), 0, 1, NFPROTO_IPV4, 0, |w| {
+            w.text(NFTA_RULE_TABLE, "filter");
+            w.text(NFTA_RULE_CHAIN, "FORWARD");
+            w.be64(NFTA_RULE_HANDLE, 7);
+            w.nest(NFTA_RULE_EXPRESSIONS, |w| {
+                w.nest(NFTA_LIST_ELEM, |w| {
+                    w.text(NFTA_EXPR_NAME, "match");
+                    w.nest(NFTA_EXPR_DATA, |w| {
+                        w.text(NFTA_MATCH_NAME, "comment");
+                        w.text(NFTA_MATCH_INFO, "cali:wUHhoiAYhphO9Mso");
+                    });
+                });
+            });
+            w.bytes(NFTA_RULE_USERDATA, &[0, 3, b'h', b'i', 0]);
+        });
+        let rule = SharedRule {
+            table: TableRef { family: TableFamily::Ip, name: "filter".into() },
+            chain: "FORWARD".into(),
+            handle: 7,
+            jump: None,
+            comment: Some("cali:wUHhoiAYhphO9Mso".into()),
+        };
+        assert_eq!(decode(&w.0), [Shared::Rule(rule)]);
+        for at in 0..w.0.len() {
+            for value in [0, 1, 0x7f, 0x80, 0xff] {
+                let mut other = w.0.clone();
+                other[at] = value;
+                assert!(decode(&other).len() <= 3);
+                decode(&other[..at]);
+            }
+        }
+    }
 }

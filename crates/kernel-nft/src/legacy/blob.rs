@@ -156,8 +156,9 @@ impl Blob {
             }
         }
         // The end of a hook is the kernel's, whoever it looks like.
-        for end in &self.layout.underflow {
-            if !chains.contains(end) {
+        for (hook, end) in self.layout.underflow.iter().enumerate() {
+            let has = self.layout.valid_hooks & (1 << hook) != 0;
+            if has && !chains.contains(end) {
                 gone.remove(end);
             }
         }
@@ -331,5 +332,30 @@ mod tests {
         for length in 0..bytes.len() {
             assert_eq!(Blob::parse(Family::V4, whole.layout.clone(), &bytes[..length]), None);
         }
+    }
+
+    #[test]
+    fn no_byte_is_trusted() {
+        let table = blob(
+            &[verdict(320), verdict(-2)],
+            &[head("cali-FORWARD"), verdict(-1), verdict(-5), head("ERROR")],
+        );
+        let bytes: Vec<u8> = table.bytes().collect();
+        let mut understood = 0;
+        for at in 0..bytes.len() {
+            for value in [0, 1, 0x7f, 0x80, 0xff] {
+                let mut other = bytes.clone();
+                other[at] = value;
+                let Some(read) = Blob::parse(Family::V4, table.layout.clone(), &other) else { continue };
+                understood += 1;
+                // Whatever comes out fits together again.
+                if let Some((less, _)) = read.without(&|c| c.starts_with("cali-"), &|_| true) {
+                    let again =
+                        Blob::parse(Family::V4, less.layout.clone(), &less.bytes().collect::<Vec<_>>());
+                    assert_eq!(again, Some(less), "byte {at} is {value:#x}");
+                }
+            }
+        }
+        assert!(understood > 0);
     }
 }
