@@ -4,14 +4,14 @@ use crate::Cluster;
 use anyhow::Result;
 use std::collections::BTreeSet;
 
-/// Everything that an installation may leave, a line each.
+/// Everything that an installation may leave, a line each. kube-proxy and kubelet make their tables in their own time.
 const SCRIPT: &str = r#"
     for family in -4 -6; do
         ip $family rule show | sed "s/^/rule $family /"
         ip $family route show table main | grep -v -E 'proto (kernel|ra)' | sed "s/^/route $family /; s/ *$//"
     done
     ip -o link show | cut -d: -f2 | sed 's/@.*//; s/^ */link /'
-    nft list tables | sed 's/^/nft /'
+    nft list tables | grep -v -E 'kube-proxy|^table ip6? (filter|nat|mangle)$' | sed 's/^/nft /'
     for directory in /etc/cni/net.d /opt/cni/bin /var/lib/calico /run/calico /var/log/calico; do
         find $directory 2>/dev/null | sed 's/^/file /'
     done
