@@ -414,7 +414,8 @@ impl Node {
                     self.status()
                 );
             }
-            std::thread::yield_now();
+            // Between two looks the agent may have the processor.
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
 }
