@@ -16,6 +16,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tortie_agent_api::{ApiError, Attachment, CniArgs, code};
+use tortie_causes::chain;
 use tortie_ipam::{Facts, HandleId, Ipam};
 use tortie_kernel_net::pod::{self, PodSpec};
 use tortie_kernel_net::{AddressFilter, NetNs, Netlink};
@@ -513,18 +514,6 @@ fn datastore(args: &CniArgs, error: &StoreError) -> ApiError {
         format!("{}: {}", subject(args), chain(error)),
         "ADD and DEL need the datastore; pods that run are not affected",
     )
-}
-
-/// An error with its causes.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 /// MTU of workload interfaces: as configured, else the smallest of the host's interfaces with a global address.

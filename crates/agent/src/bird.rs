@@ -1,11 +1,11 @@
 //! Brings BIRD's configuration to BIRD: writes the file, then tells the running daemon. It is never restarted.
 
-use crate::attach::chain;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::watch;
 use tortie_bird_control::{BirdError, Birdc};
+use tortie_causes::chain;
 
 /// Pause before BIRD is tried again when it does not listen.
 const RETRY: Duration = Duration::from_millis(500);

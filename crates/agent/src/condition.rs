@@ -4,7 +4,6 @@
 //! `NetworkUnavailable` is False while the network works, whatever is wrong: True would drive workloads away.
 //! `NetworkDegraded` is about problems, and nothing is scheduled by it.
 
-use crate::attach::chain;
 use crate::config::Config;
 use crate::problems::{Active, Problems, Snapshot};
 use crate::startup::Started;
@@ -13,6 +12,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tortie_causes::chain;
 use tortie_store::StoreError;
 use tortie_store_kube::KubeStore;
 

@@ -1,9 +1,9 @@
 //! The agent's settings: one table, in Calico's names.
 
-use crate::attach::chain;
 use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tortie_causes::chain;
 use tortie_cluster::felix::{Host as _, Problem, Sources};
 use tortie_cluster::{CALICO_VERSION, Identity, NodeSpec, PoolWish};
 use tortie_kernel_net::sysctl;

@@ -5,12 +5,12 @@
 
 mod ledger;
 
-use crate::attach::chain;
 use ledger::{Due, Ledger};
 use std::net::IpAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::Notify;
+use tortie_causes::chain;
 use tortie_kernel_net::conntrack::flush_addresses;
 use tortie_model::Change;
 

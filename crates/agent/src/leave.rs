@@ -8,7 +8,6 @@
 mod restore;
 mod signs;
 
-use crate::attach::chain;
 use crate::config::Config;
 use crate::engine::Handle;
 use signs::Signs;
@@ -18,6 +17,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tortie_agent_api::{ApiError, code};
+use tortie_causes::chain;
 use tortie_kernel_net::Netlink;
 use tortie_removal::{Mark, Places};
 use tortie_store_kube::KubeStore;

@@ -48,7 +48,7 @@ pub(crate) async fn start(
             logging::set_level(now.log_level());
             for port in &mut ports {
                 if let Err(error) = port.follow(&now).await {
-                    tracing::error!(error = %crate::attach::chain(&error), "the setting is tried again when settings change");
+                    tracing::error!(error = %tortie_causes::chain(&error), "the setting is tried again when settings change");
                 }
             }
         }

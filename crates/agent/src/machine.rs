@@ -1,8 +1,8 @@
 //! What a node's start asks of this machine.
 
-use crate::attach::chain;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, ToSocketAddrs, UdpSocket};
+use tortie_causes::chain;
 use tortie_cluster::{Interface, InterfaceAddress, Machine};
 use tortie_kernel_net::{AddressFilter, Netlink};
 use tortie_net::Family;

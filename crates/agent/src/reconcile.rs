@@ -2,7 +2,7 @@
 
 mod strange;
 
-use crate::attach::{chain, owner::Owner};
+use crate::attach::owner::Owner;
 use crate::attachers::Attachers;
 use crate::config::{Config, Datastore};
 use crate::journal;
@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tortie_agent_api::CniArgs;
+use tortie_causes::chain;
 use tortie_ipam::{HandleId, Ipam};
 use tortie_store::{List, Store, StoreError};
 

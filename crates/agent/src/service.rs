@@ -1,6 +1,5 @@
 //! Answers what comes in over the agent's socket.
 
-use crate::attach::chain;
 use crate::attachers::Attachers;
 use crate::config::Config;
 use crate::current::Current;
@@ -16,6 +15,7 @@ use tokio::sync::watch;
 use tortie_agent_api::{ApiError, BgpSession, NodeStatus, Request, Response, code};
 use tortie_bird::ProtocolState;
 use tortie_bird_control::Birdc;
+use tortie_causes::chain;
 use tortie_ipam::Ipam;
 
 /// How long an ADD waits for the first complete apply after a start.

@@ -2,7 +2,6 @@
 //!
 //! The engine does not wait for it: what is known is enforced even on a node that cannot have its address.
 
-use crate::attach::chain;
 use crate::config::Config;
 use crate::current::Current;
 use crate::leave::Removal;
@@ -10,6 +9,7 @@ use crate::machine::ThisHost;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tortie_causes::chain;
 use tortie_cluster::{NodeError, Prepared, prepare_node, refresh_node};
 use tortie_runtime::Reporter;
 use tortie_store::Store;

@@ -3,11 +3,11 @@
 
 mod course;
 
-use crate::attach::chain;
 use crate::problems::{Name, Problem, Problems};
 use course::{Course, Seen, Step};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
+use tortie_causes::chain;
 use tortie_dataplane::predecessor::{self, Leftovers, Removed, SeeError, Withheld};
 
 /// Under this name problems are told.

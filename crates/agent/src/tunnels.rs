@@ -3,12 +3,12 @@
 //! An assignment that is repeated under the same handle answers the same address, so there is no state here: what
 //! IPAM holds is the truth, and the Node is brought to agree with it.
 
-use crate::attach::chain;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tortie_causes::chain;
 use tortie_cluster::set_vxlan_address;
 use tortie_ipam::{AllowedUse, AssignRequest, Counts, HandleId, Ipam, PoolRef};
 use tortie_net::{Cidr, Family};

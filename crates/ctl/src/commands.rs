@@ -17,6 +17,7 @@ use crate::client::{self, Client, ClientError, ConfigError, Datastore, Environme
 use crate::resources::{LoadError, Resource};
 use std::io::{Read, Write};
 use std::sync::Arc;
+use tortie_causes::chain;
 use tortie_store::{EmbeddedClient, Store, StoreError};
 use tortie_store_etcd::EtcdStore;
 use tortie_store_kube::KubeStore;
@@ -67,20 +68,6 @@ impl Failure {
     pub(crate) fn new(message: impl Into<String>) -> Self {
         Self::Message(message.into())
     }
-}
-
-/// An error and its causes, each told once.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let told = error.to_string();
-        if !text.contains(&told) {
-            text = format!("{text}: {told}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 impl Common {

@@ -17,6 +17,7 @@ use tokio::io::unix::AsyncFd;
 use tortie_calc::Update;
 use tortie_calc::fabric::FabricUpdate;
 use tortie_calc::update::LocalWorkload;
+use tortie_causes::chain;
 use tortie_kernel_nft::Driver;
 use tortie_model::WorkloadId;
 use tortie_model::value::IpPool;
@@ -218,16 +219,4 @@ impl Dataplane {
     pub fn workloads(&self) -> &BTreeMap<WorkloadId, Arc<LocalWorkload>> {
         &self.workloads
     }
-}
-
-/// An error with its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

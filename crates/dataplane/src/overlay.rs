@@ -266,14 +266,14 @@ impl Overlay {
             match self.read_back() {
                 Ok(()) => self.stale = false,
                 Err(error) => {
-                    report.errors.push(crate::chain(&error));
+                    report.errors.push(tortie_causes::chain(&error));
                     return report;
                 }
             }
         }
         if let Err(error) = self.write(&mut report) {
             self.stale = true;
-            report.errors.push(crate::chain(&error));
+            report.errors.push(tortie_causes::chain(&error));
         }
         report
     }
@@ -300,7 +300,7 @@ impl Overlay {
             Ok(now) => now,
             Err(error) => {
                 self.devices = true;
-                report.errors.push(format!("{}: {}", device::name(family), crate::chain(&error)));
+                report.errors.push(format!("{}: {}", device::name(family), tortie_causes::chain(&error)));
                 return;
             }
         };

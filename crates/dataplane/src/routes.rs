@@ -176,7 +176,7 @@ impl Routes {
         if self.stale
             && let Err(error) = self.read_back()
         {
-            report.errors.push(crate::chain(&error));
+            report.errors.push(tortie_causes::chain(&error));
             return report;
         }
         let mut batch = Batch::new();
@@ -224,7 +224,7 @@ impl Routes {
             }
             Err(error) => {
                 self.stale = true;
-                report.errors.push(crate::chain(&error));
+                report.errors.push(tortie_causes::chain(&error));
             }
         }
         report

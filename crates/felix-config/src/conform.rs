@@ -144,12 +144,5 @@ fn only(name: &str, value: Json) -> Answer {
 
 /// The domain's "no", with all its reasons.
 fn refused(error: impl Error) -> Answer {
-    let mut message = error.to_string();
-    let mut source = error.source();
-    while let Some(reason) = source {
-        message.push_str(": ");
-        message.push_str(&reason.to_string());
-        source = reason.source();
-    }
-    only("error", json!(message))
+    only("error", json!(tortie_causes::chain(&error)))
 }

@@ -4,6 +4,7 @@ use crate::{Configurations, Mark};
 use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
+use tortie_causes::chain;
 use tortie_kernel_net::{DumpError, Netlink, Route, RouteFilter, RouteProtocol, TableId};
 
 /// Ends of tunnels, whose routes, neighbours and forwarding entries go with them.
@@ -133,10 +134,4 @@ fn remove(path: &Path, problems: &mut Vec<String>) {
 
 fn cannot(path: &Path, error: &dyn Display) -> String {
     format!("cannot remove {}: {error}", path.display())
-}
-
-/// An error with its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

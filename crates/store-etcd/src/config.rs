@@ -150,7 +150,7 @@ impl EtcdConfig {
                 let tls = files.read()?;
                 endpoint
                     .tls_config(tls)
-                    .map_err(|error| ConfigError::Tls { reason: crate::error::chain(&error) })
+                    .map_err(|error| ConfigError::Tls { reason: tortie_causes::chain(&error) })
             }
             _ => Err(not_understood("it is neither http, https nor unix")),
         }

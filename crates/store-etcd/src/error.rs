@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use tonic::{Code, ConnectError, Status};
+use tortie_causes::chain;
 
 /// What to make of a failed call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,21 +68,6 @@ fn never_sent(status: &Status) -> bool {
         source = error.source();
     }
     false
-}
-
-/// An error with all its causes, each told once.
-pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

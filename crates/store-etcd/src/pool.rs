@@ -1,7 +1,7 @@
 //! Members, connections to them, the token, and the order in which they are tried.
 
 use crate::config::{ConfigError, EtcdConfig};
-use crate::error::{Failure, chain};
+use crate::error::Failure;
 use crate::messages::{AuthenticateRequest, AuthenticateResponse, path};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::pin::Pin;
@@ -15,6 +15,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
 use tonic_prost::ProstCodec;
+use tortie_causes::chain;
 use tortie_store::StoreError;
 
 /// Answers may be this large: a page of a list with large values.

@@ -7,7 +7,7 @@ use crate::messages::{
 };
 use crate::pool::{Pool, Repeat};
 use crate::watching::EtcdWatch;
-use crate::{error, range, txn, version};
+use crate::{range, txn, version};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ impl EtcdStore {
         let name = format!("etcd {}", config.endpoints.join(","));
         let pool = Pool::new(config).map_err(|config_error| StoreError::Invalid {
             doing: format!("configuration of {name}"),
-            reason: error::chain(&config_error),
+            reason: tortie_causes::chain(&config_error),
         })?;
         let status: StatusResponse =
             pool.unary("connect", path::STATUS, Repeat::Freely, StatusRequest {}).await?;

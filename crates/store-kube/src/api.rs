@@ -2,7 +2,7 @@
 
 use crate::config::{KubeConfig, Source};
 use crate::connect::{Http, http};
-use crate::failure::{Failure, chain};
+use crate::failure::Failure;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -10,6 +10,7 @@ use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT
 use hyper::{Method, Response};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tortie_causes::chain;
 
 /// How often files with secrets are looked at.
 const REFRESH: Duration = Duration::from_secs(10);

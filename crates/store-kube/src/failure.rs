@@ -4,8 +4,8 @@ use crate::config::ConfigError;
 use hyper::StatusCode;
 use hyper::header::{HeaderMap, RETRY_AFTER};
 use serde::Deserialize;
-use std::error::Error;
 use std::time::Duration;
+use tortie_causes::chain;
 use tortie_store::StoreError;
 
 /// How long to wait where the server says "later" and not when.
@@ -133,21 +133,6 @@ impl Status {
             },
         }
     }
-}
-
-/// An error with all its causes, each told once.
-pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let told = cause.to_string();
-        if !text.contains(&told) {
-            text.push_str(": ");
-            text.push_str(&told);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

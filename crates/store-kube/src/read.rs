@@ -93,7 +93,7 @@ pub(crate) fn entry(
         }
         Ok(_) => Ok(None),
         Err(error) => {
-            let reason = format!("the object is not understood: {}", crate::failure::chain(&error));
+            let reason = format!("the object is not understood: {}", tortie_causes::chain(&error));
             Err(inner.failed(Failure::Corrupt(reason), doing))
         }
     }
@@ -287,7 +287,7 @@ async fn streamed(
         let frame = tokio::time::timeout(limit, body.frame()).await;
         let frame = frame.map_err(|_| Failure::Away(format!("the list stands still for {limit:.0?}")))?;
         let frame = frame.ok_or_else(|| Failure::Away("the list ends in the middle".to_owned()))?;
-        let frame = frame.map_err(|error| Failure::Away(crate::failure::chain(&error)))?;
+        let frame = frame.map_err(|error| Failure::Away(tortie_causes::chain(&error)))?;
         let Ok(data) = frame.into_data() else { continue };
         buffer.extend_from_slice(&data);
         while let Some(line) = lines::next(&mut buffer) {

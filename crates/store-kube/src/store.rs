@@ -2,7 +2,7 @@
 
 use crate::api::{Api, Request};
 use crate::config::{ConfigError, Group, KubeConfig};
-use crate::failure::{Failure, chain};
+use crate::failure::Failure;
 use crate::kinds::{Kind, Place, kinds};
 use crate::positions::Positions;
 use crate::watching::{self, Start};
@@ -10,6 +10,7 @@ use crate::{object, read, write};
 use serde::Deserialize;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
+use tortie_causes::chain;
 use tortie_store::{BoxFuture, Entry, List, Op, Store, StoreError, Watch};
 
 /// A Kubernetes API server as a datastore. Clones share connections.

@@ -8,6 +8,7 @@ use crate::engine::{Durability, Engine, EngineConfig, OpenError, create_with};
 use crate::port::StoreError;
 use redb::{ReadTransaction, ReadableTable};
 use std::path::Path;
+use tortie_causes::chain;
 
 /// How far a restored store's counter jumps ahead of the copy's.
 ///
@@ -74,14 +75,4 @@ fn copy(from: &ReadTransaction, to: &redb::Database, revision: u64) -> Result<()
     }
     txn.commit()?;
     Ok(())
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(&format!(": {error}"));
-        source = error.source();
-    }
-    text
 }

@@ -2,12 +2,12 @@
 
 use super::owner::Owner;
 use super::{
-    Attacher, CONTAINER_ID, annotation, chain, datastore, fail, handle_of, object, pod_name, pod_path,
-    recorded_ips,
+    Attacher, CONTAINER_ID, annotation, datastore, fail, handle_of, object, pod_name, pod_path, recorded_ips,
 };
 use crate::reconcile;
 use std::collections::BTreeSet;
 use tortie_agent_api::{ApiError, CniArgs, code};
+use tortie_causes::chain;
 use tortie_ipam::HandleId;
 use tortie_model::names;
 

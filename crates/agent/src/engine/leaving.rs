@@ -47,7 +47,7 @@ impl Engine {
             ..Mark::default()
         });
         if let Err(error) = mark.write(lib) {
-            tracing::error!(error = %crate::attach::chain(&error), "the plugin cannot be told of the removal");
+            tracing::error!(error = %tortie_causes::chain(&error), "the plugin cannot be told of the removal");
         }
     }
 
@@ -57,7 +57,7 @@ impl Engine {
             Ok(true) => tracing::info!("the mark of an earlier removal is taken away"),
             Ok(false) => {}
             Err(error) => {
-                tracing::error!(error = %crate::attach::chain(&error), "the plugin believes that this network is removed");
+                tracing::error!(error = %tortie_causes::chain(&error), "the plugin believes that this network is removed");
             }
         }
     }

@@ -70,7 +70,7 @@ impl Engine {
         match Dataplane::open(&wanted) {
             Ok(dataplane) => self.dataplane = dataplane,
             Err(error) => {
-                tracing::error!(error = %crate::attach::chain(&error), "the dataplane of the new settings cannot be made; the old one goes on");
+                tracing::error!(error = %tortie_causes::chain(&error), "the dataplane of the new settings cannot be made; the old one goes on");
                 return false;
             }
         }

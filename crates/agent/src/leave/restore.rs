@@ -5,7 +5,6 @@
 //! starts on a node that was removed writes down all of them, also those of other nodes: the first does the work, the
 //! others find it done.
 
-use crate::attach::chain;
 use crate::startup::Started;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -13,6 +12,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tortie_causes::chain;
 use tortie_ipam::{AssignError, AssignRequest, Counts, HandleId, Ipam};
 use tortie_store::Store;
 

@@ -179,7 +179,7 @@ fn datastore(settings: &Map<String, Value>) -> Result<Datastore, ConfigError> {
 }
 
 fn kubernetes_problem(error: &tortie_store_kube::ConfigError) -> String {
-    let told = crate::commands::chain(error);
+    let told = tortie_causes::chain(error);
     match error {
         tortie_store_kube::ConfigError::Nowhere => format!(
             "{told}; for another datastore set DATASTORE_TYPE to etcdv3 (with ETCD_ENDPOINTS) or embedded (with \

@@ -3,7 +3,7 @@
 //! Secrets are not collected. Pods and their logs are asked for with kubectl, if it is there.
 
 use super::bundle::{Bundle, Probe};
-use super::{Common, Failure, Outcome, Surroundings, chain};
+use super::{Common, Failure, Outcome, Surroundings};
 use crate::client::{Client, text};
 use crate::resources::columns::Columns;
 use serde_json::{Value, json};
@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use tortie_api::document::to_yaml;
 use tortie_api::v3;
+use tortie_causes::chain;
 
 /// Namespaces of Calico's own pods.
 const NAMESPACES: [&str; 4] = ["kube-system", "calico-system", "calico-apiserver", "tigera-operator"];

@@ -1,9 +1,10 @@
 //! create, apply, replace, delete, validate: what is done to each object of a file or of the arguments.
 
-use super::{Common, Failure, Outcome, Scope, Surroundings, bad_file, chain, named};
+use super::{Common, Failure, Outcome, Scope, Surroundings, bad_file, named};
 use crate::client::{Client, ClientError};
 use crate::resources::{Resource, load};
 use tortie_api::validate;
+use tortie_causes::chain;
 
 /// What to do with each object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

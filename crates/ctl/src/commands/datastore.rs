@@ -7,10 +7,11 @@ pub(crate) mod import;
 pub(crate) mod names;
 mod rename;
 
-use super::{Common, Failure, Outcome, Surroundings, chain};
+use super::{Common, Failure, Outcome, Surroundings};
 use crate::client::{Client, ClientError};
 use serde_json::json;
 use tortie_api::v3;
+use tortie_causes::chain;
 
 /// Kinds that move, in the order in which they are written: what others name stands before them.
 const KINDS: [&str; 17] = [

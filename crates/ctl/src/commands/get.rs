@@ -1,7 +1,7 @@
 //! get: objects as a table, YAML, JSON, chosen columns, or through a template.
 
 use super::crud::Selection;
-use super::{Common, Failure, Outcome, Scope, Surroundings, chain};
+use super::{Common, Failure, Outcome, Scope, Surroundings};
 use crate::client::{Client, ClientError, Listed, metadata_mut, text};
 use crate::resources::Resource;
 use crate::resources::columns::{Columns, cell, table};
@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use std::fmt::Write as _;
 use tortie_api::document::to_yaml;
 use tortie_api::v3::{self, ResourceType};
+use tortie_causes::chain;
 
 /// The AS number of a cluster that sets none.
 const DEFAULT_AS_NUMBER: &str = "64512";

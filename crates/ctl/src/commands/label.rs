@@ -1,8 +1,9 @@
 //! label: sets or removes one label of an object.
 
-use super::{Common, Failure, Outcome, Scope, Surroundings, chain, named};
+use super::{Common, Failure, Outcome, Scope, Surroundings, named};
 use crate::client::{ClientError, metadata_mut};
 use serde_json::{Map, Value};
+use tortie_causes::chain;
 
 /// Options of the command.
 #[derive(Clone, Debug, Default)]

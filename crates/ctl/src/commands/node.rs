@@ -3,10 +3,11 @@
 mod system;
 
 use super::bundle::{Bundle, Probe};
-use super::{Failure, Outcome, Surroundings, chain};
+use super::{Failure, Outcome, Surroundings};
 use std::path::{Path, PathBuf};
 use tortie_agent_api::{BgpSession, DEFAULT_SOCKET, NodeStatus};
 use tortie_bird_control::Birdc;
+use tortie_causes::chain;
 
 pub(crate) use system::check_system;
 

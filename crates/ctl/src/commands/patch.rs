@@ -1,10 +1,11 @@
 //! patch: changes some fields of an object.
 
-use super::{Common, Failure, Outcome, Scope, Surroundings, chain, named};
+use super::{Common, Failure, Outcome, Scope, Surroundings, named};
 use crate::client::{Client, ClientError};
 use crate::resources::Resource;
 use serde_json::{Map, Value};
 use tortie_api::document;
+use tortie_causes::chain;
 
 /// Attempts against other writers.
 const ATTEMPTS: usize = 5;

@@ -1,9 +1,10 @@
 //! version: of this program, and of the cluster.
 
-use super::{CALICO_VERSION, Common, Failure, Outcome, Surroundings, chain};
+use super::{CALICO_VERSION, Common, Failure, Outcome, Surroundings};
 use crate::client::text;
 use std::time::Duration;
 use tortie_api::duration;
+use tortie_causes::chain;
 
 /// Options of the command.
 #[derive(Clone, Debug, Default)]

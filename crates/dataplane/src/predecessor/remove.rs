@@ -1,7 +1,7 @@
 //! Removing what was seen: first what decides about packets, then what that referred to.
 
 use super::Leftovers;
-use crate::chain;
+use tortie_causes::chain;
 use tortie_kernel_net::Netlink;
 use tortie_kernel_nft::{Filters, Removal, RemoveError, legacy};
 use tortie_model::names::felix;

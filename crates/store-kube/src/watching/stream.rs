@@ -1,7 +1,7 @@
 //! The changes of one collection.
 
 use crate::api::Request;
-use crate::failure::{Failure, Status, chain};
+use crate::failure::{Failure, Status};
 use crate::kinds::Kind;
 use crate::lines::{self, Line};
 use crate::object::{self, Seen};
@@ -15,6 +15,7 @@ use serde::Deserialize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
+use tortie_causes::chain;
 use tortie_store::{Entry, Event, StoreError};
 
 /// How long the server is asked to keep a stream, in seconds; more for some, so that not all end at once.

@@ -4,10 +4,11 @@ use super::file::{IpamPart, MigrationFile};
 use super::rename::NodeNames;
 use super::{KINDS, demand_lock, movable};
 use crate::client::{Client, metadata_mut, text};
-use crate::commands::{Common, Failure, Outcome, Surroundings, chain};
+use crate::commands::{Common, Failure, Outcome, Surroundings};
 use serde_json::{Value, json};
 use tortie_api::document::to_yaml;
 use tortie_api::v3;
+use tortie_causes::chain;
 use tortie_model::{Key, Value as ModelValue};
 
 /// Where address management is.

@@ -3,11 +3,12 @@
 use super::file::{FileError, IpamPart, MigrationFile, Pair};
 use super::{KINDS, kind, movable};
 use crate::client::{self, Client, ClientError, metadata_mut, part_mut, text};
-use crate::commands::{Common, Failure, Outcome, Surroundings, chain};
+use crate::commands::{Common, Failure, Outcome, Surroundings};
 use crate::resources::{self, Resource};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use tortie_api::validate;
+use tortie_causes::chain;
 use tortie_store::{Op, Precondition, StoreError};
 
 /// What is told after so many objects that more are to come.

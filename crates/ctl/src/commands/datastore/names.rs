@@ -32,7 +32,10 @@ pub(crate) async fn run(common: &Common, world: &mut Surroundings<'_>) -> Outcom
             }
             rename(client.store(), &entry, kind.path(namespace, present), &policy).await.map_err(
                 |error| {
-                    Failure::new(format!("rename {name} {stored} to {present}: {}", super::chain(&error)))
+                    Failure::new(format!(
+                        "rename {name} {stored} to {present}: {}",
+                        tortie_causes::chain(&error)
+                    ))
                 },
             )?;
             migrated += 1;

@@ -91,7 +91,7 @@ impl Check {
                             world.out,
                             "  {} cannot be read: {}",
                             entry.key,
-                            super::super::chain(&error)
+                            tortie_causes::chain(&error)
                         )?;
                         self.problems += 1;
                     }
@@ -170,7 +170,7 @@ impl Check {
             let cidr = client::text(&pool, "/spec/cidr");
             writeln!(world.out, "  {cidr}")?;
             let cidr = cidr.parse().map_err(|e| {
-                Failure::new(format!("failed to parse IP pool CIDR: {cidr}: {}", super::super::chain(&e)))
+                Failure::new(format!("failed to parse IP pool CIDR: {cidr}: {}", tortie_causes::chain(&e)))
             })?;
             self.pools.push(cidr);
         }
