@@ -50,7 +50,9 @@ mod tests {
     fn names_are_unique_and_fit_into_a_namespace() {
         let names: BTreeSet<&str> = ALL.iter().map(|t| t.name).collect();
         assert_eq!(names.len(), ALL.len());
-        let fits = |name: &str| name.len() <= 40 && name.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+        let fits = |name: &str| {
+            name.len() <= 40 && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+        };
         assert!(names.iter().all(|name| fits(name)), "{names:?}");
     }
 }

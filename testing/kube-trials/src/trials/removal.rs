@@ -34,7 +34,7 @@ pub(crate) const VXLAN: Trial = Trial {
 };
 
 pub(crate) const STORAGE: Trial = Trial {
-    name: "removal-crd-vone",
+    name: "removal-crd-v1",
     about: "the same with objects in crd.projectcalico.org/v1",
     shape: FLAT,
     run: |cx| run(cx, "tortie-crd-v1.yaml", Backend::Bgp),
