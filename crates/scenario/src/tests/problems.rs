@@ -67,7 +67,7 @@ steps:
         s.yaml:32:5: steps[0].expect[1]: unknown verdict "permit", expected allow, deny, reject or skip
         s.yaml:33:5: steps[0].expect[2]: expected `VERDICT FROM -> TO[:PORT[/PROTOCOL]] [ipv4|ipv6]`, found "allow a/one => a/two"
         s.yaml:34:5: steps[0].expect[3]: "nobody" names nobody: expected namespace/pod (with * for any text), *, pods@N, node:N or outside:NAME
-        s.yaml:35:3: steps[0].fault: "explode" is no fault: expected kill-agent N, restart-agent N, kill-bird N, cut N, heal N or kill-store
+        s.yaml:35:3: steps[0].fault: "explode" is no fault: expected kill-agent N, restart-agent N, kill-bird N, cut N, heal N, kill-store or restart-node N
     "#]]
     .assert_eq(&problems(text));
 }

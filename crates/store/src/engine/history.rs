@@ -61,7 +61,7 @@ impl History {
         Self { recent: RwLock::new(recent), slots: Mutex::default() }
     }
 
-    pub(super) fn published(&self) -> u64 {
+    fn published(&self) -> u64 {
         self.recent.read().unwrap_or_else(PoisonError::into_inner).published
     }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::port::{Event, Precondition, WatchItem};
+use std::sync::Arc;
 use std::time::Instant;
 
 fn config(dir: &tempfile::TempDir) -> EngineConfig {
@@ -160,6 +161,26 @@ async fn an_empty_log_still_knows_the_revision() {
     let engine = Engine::open(config(&dir)).unwrap();
     assert_eq!(engine.read_all("").unwrap().revision, revision);
     assert_eq!(engine.commit(vec![put("/a", "2")]).await.unwrap(), revision + 1);
+}
+
+/// A list may show a commit a moment before memory knows of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_can_always_be_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Arc::new(Engine::open(config(&dir)).unwrap());
+    let writer = {
+        let engine = engine.clone();
+        tokio::spawn(async move {
+            for n in 0..2000 {
+                engine.commit(vec![put("/a", &n.to_string())]).await.unwrap();
+            }
+        })
+    };
+    while !writer.is_finished() {
+        let revision = engine.read_all("").unwrap().revision;
+        engine.subscribe("/", revision).unwrap();
+    }
+    writer.await.unwrap();
 }
 
 #[tokio::test]

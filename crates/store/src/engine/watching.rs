@@ -2,7 +2,7 @@
 
 use super::Shared;
 use super::history::{Signal, Slice, SliceBuilder};
-use super::tables::{self, LOG};
+use super::tables::{self, LOG, Position};
 use crate::port::{BoxFuture, Entry, Event, StoreError, Watch, WatchItem};
 use bytes::Bytes;
 use redb::ReadableDatabase;
@@ -32,21 +32,22 @@ impl EngineWatch {
         let tick = signals.borrow().tick;
         let watch =
             Self { shared, prefix, signals, ended, cursor: revision, reported: (0, tick), behind: true };
-        // A revision that is yet to come belongs to another file: nothing can be promised from there.
-        let published = watch.shared.history.published();
-        if revision > published {
-            return Err(StoreError::Compacted { requested: revision, oldest: published });
-        }
-        // Too old is said at once, not with the first item. Memory may reach back further than the log; only the log
-        // counts, so that the answer does not depend on what happens to be in memory.
-        match watch.compacted().map_err(|error| watch.shared.broken("watch", error))? {
-            oldest if revision < oldest => Err(StoreError::Compacted { requested: revision, oldest }),
-            _ => Ok(watch),
-        }
+        // The file is asked, not memory: memory may reach back further than the log, and what is committed is known there
+        // a moment later. So the answer does not depend on what happens to be in memory, and a list can always be
+        // followed.
+        let position = watch.position().map_err(|error| watch.shared.broken("watch", error))?;
+        let oldest = match revision {
+            // A revision that is yet to come belongs to another file: nothing can be promised from there.
+            _ if revision > position.revision => position.revision,
+            // Too old is said at once, not with the first item.
+            _ if revision < position.compacted => position.compacted,
+            _ => return Ok(watch),
+        };
+        Err(StoreError::Compacted { requested: revision, oldest })
     }
 
-    fn compacted(&self) -> Result<u64, redb::Error> {
-        tables::compacted(&self.shared.db.begin_read()?)
+    fn position(&self) -> Result<Position, redb::Error> {
+        tables::position(&self.shared.db.begin_read()?)
     }
 
     /// What follows the cursor.
