@@ -10,6 +10,7 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
     ("bird", "bird2", "routes between nodes"),
     ("nft", "nftables", "tests look at the kernel with it"),
     ("ip", "iproute2", "tests look at the kernel with it"),
+    ("iptables-legacy", "iptables", "tests of nodes that ran Calico"),
     ("etcd", "etcd-server", "the etcd datastore in tests and `lab up --datastore etcd`"),
     ("openssl", "openssl", "keys of the API server in tests"),
     ("ping", "iputils-ping", "tests of the lab's fabric"),
@@ -67,10 +68,10 @@ fn apt(args: &[&str]) -> Result<()> {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .status()
-        .context("apt-get cannot be run: this set-up is for Debian; elsewhere install bird2, nftables, iproute2, etcd and ping yourself")?;
+        .context("apt-get cannot be run: this set-up is for Debian; elsewhere install bird2, nftables, iproute2, iptables, etcd and ping yourself")?;
     if !status.success() {
         bail!(
-            "apt-get {} failed; as a user without sudo, ask root for: apt-get install bird2 nftables iproute2 etcd-server iputils-ping",
+            "apt-get {} failed; as a user without sudo, ask root for: apt-get install bird2 nftables iproute2 iptables etcd-server iputils-ping",
             args.join(" ")
         );
     }
